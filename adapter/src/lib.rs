@@ -1,0 +1,1 @@
+//! The enforcer command: API definitions in, Envoy configuration out

@@ -1,0 +1,1 @@
+//! What every Enforcer filter is built from: no I/O, no proxy-wasm

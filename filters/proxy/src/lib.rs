@@ -1,0 +1,1 @@
+//! The one place that talks proxy-wasm: drives any core filter inside Envoy

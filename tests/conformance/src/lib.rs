@@ -1,0 +1,1 @@
+//! Tiny filters that hold every host to the same answers

@@ -1,0 +1,1 @@
+//! Behaviour written once as data, run on every host
