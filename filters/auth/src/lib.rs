@@ -1,1 +1,3 @@
-//! Who may call: bearer tokens, scopes, default deny
+//! Who may call: bearer tokens, scopes, default deny.
+
+pub mod config;

@@ -1,0 +1,198 @@
+//! What a refused caller is told: one catalogue, several dialects.
+//!
+//! Codes, statuses and texts are Choreo Connect's, so that clients written against it keep working
+//! (its `GeneralErrorCodeConstants` and `APISecurityConstants`).
+
+use std::{borrow::Cow, fmt};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::filter::Response;
+
+/// Why a request ended, stable and machine readable: `%RESPONSE_CODE_DETAILS%` shows it.
+/// Lower-case words joined by `_`, because Envoy replaces spaces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Detail(pub Cow<'static, str>);
+
+impl Detail {
+    pub const fn new(detail: &'static str) -> Self {
+        Self(Cow::Borrowed(detail))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How an error body is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// Choreo Connect's: `{"error_message", "code", "error_description"}`.
+    #[default]
+    Choreo,
+    /// RFC 9457 `application/problem+json`, with the code as an extension member.
+    Problem,
+}
+
+/// An entry of the catalogue. The message is what the code always says; the description says more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Code {
+    pub code: &'static str,
+    pub status: u16,
+    pub message: &'static str,
+    /// Advice that follows every description of this code.
+    pub hint: &'static str,
+}
+
+/// No API, or no operation of it, answers to this request.
+pub const NOT_FOUND: Code = Code { code: "404", status: 404, message: "Not Found", hint: "" };
+/// The request cannot be understood safely: see [`crate::path`].
+pub const BAD_REQUEST: Code = Code { code: "400", status: 400, message: "Bad Request", hint: "" };
+/// The body is larger than a filter may buffer.
+pub const PAYLOAD_TOO_LARGE: Code =
+    Code { code: "413", status: 413, message: "Payload Too Large", hint: "" };
+/// The backend's answer is larger than a filter may buffer.
+pub const BAD_GATEWAY: Code = Code { code: "502", status: 502, message: "Bad Gateway", hint: "" };
+/// Something the decision depends on is out of order; refused, because the alternative is to guess.
+pub const UNCLASSIFIED: Code =
+    Code { code: "900900", status: 500, message: "Unclassified Authentication Failure", hint: "" };
+pub const INVALID_CREDENTIALS: Code = Code {
+    code: "900901",
+    status: 401,
+    message: "Invalid Credentials",
+    hint: "Make sure you have provided the correct security credentials",
+};
+/// The credential is genuine and does not allow this operation.
+pub const FORBIDDEN: Code = Code {
+    code: "900910",
+    status: 403,
+    message: "The access token does not allow you to access the requested resource",
+    hint: "",
+};
+/// What would verify the credential cannot be reached.
+pub const KEYS_UNAVAILABLE: Code =
+    Code { code: "900900", status: 503, message: "Unclassified Authentication Failure", hint: "" };
+
+/// A refusal: what the caller is told, and what the operator sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    pub code: Code,
+    /// Ends without a period; may be empty when the code's hint says enough.
+    pub description: Cow<'static, str>,
+    pub detail: Detail,
+    /// Further response headers: `www-authenticate`, `retry-after`.
+    pub headers: Vec<(String, String)>,
+}
+
+impl Fault {
+    pub fn new(code: Code, description: impl Into<Cow<'static, str>>, detail: &'static str) -> Self {
+        Self { code, description: description.into(), detail: Detail::new(detail), headers: Vec::new() }
+    }
+
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The description with the code's hint: `specific. hint`.
+    fn text(&self) -> Cow<'_, str> {
+        match (self.description.as_ref(), self.code.hint) {
+            (description, "") => description.into(),
+            ("", hint) => hint.into(),
+            (description, hint) => format!("{description}. {hint}").into(),
+        }
+    }
+
+    /// The answer to send.
+    pub fn respond(self, dialect: Dialect) -> Response {
+        let text = self.text();
+        let (content_type, body) = match dialect {
+            Dialect::Choreo => ("application/json", choreo_body(&self.code, &text)),
+            Dialect::Problem => ("application/problem+json", problem_body(&self.code, &text)),
+        };
+        let mut headers = vec![("content-type".to_owned(), content_type.to_owned())];
+        headers.extend(self.headers);
+        Response { status: self.code.status, headers, body, detail: self.detail }
+    }
+}
+
+#[derive(Serialize)]
+struct ChoreoBody<'a> {
+    error_message: &'a str,
+    code: &'a str,
+    error_description: &'a str,
+}
+
+fn choreo_body(code: &Code, description: &str) -> Vec<u8> {
+    json(&ChoreoBody { error_message: code.message, code: code.code, error_description: description })
+}
+
+#[derive(Serialize)]
+struct ProblemBody<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+}
+
+fn problem_body(code: &Code, description: &str) -> Vec<u8> {
+    json(&ProblemBody {
+        r#type: format!("urn:enforcer:fault:{}", code.code),
+        title: code.message,
+        status: code.status,
+        detail: description,
+        code: code.code,
+    })
+}
+
+/// Structs of strings and numbers always serialise; an empty body would be the least harm if not.
+fn json(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use super::*;
+
+    #[test]
+    fn choreo_connects_proven_example() {
+        let fault = Fault::new(
+            INVALID_CREDENTIALS,
+            "Not a JWT token. Failed to decode the token header",
+            "enforcer_auth_token_malformed",
+        );
+        let response = fault.respond(Dialect::Choreo);
+        assert_eq!(response.status, 401);
+        assert_eq!(
+            String::from_utf8(response.body).unwrap(),
+            r#"{"error_message":"Invalid Credentials","code":"900901","error_description":"Not a JWT token. Failed to decode the token header. Make sure you have provided the correct security credentials"}"#
+        );
+        assert_eq!(response.detail.as_str(), "enforcer_auth_token_malformed");
+    }
+
+    #[test]
+    fn a_problem_carries_the_same_code() {
+        let response = Fault::new(NOT_FOUND, "The requested resource is not available.", "enforcer_no_api")
+            .with_header("allow", "GET")
+            .respond(Dialect::Problem);
+        let body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+        assert_eq!(body["type"], "urn:enforcer:fault:404");
+        assert_eq!(body["title"], "Not Found");
+        assert_eq!(body["status"], 404);
+        assert_eq!(response.headers[0].1, "application/problem+json");
+        assert_eq!(response.headers[1], ("allow".to_owned(), "GET".to_owned()));
+    }
+}
