@@ -3,9 +3,10 @@
 use std::{cell::OnceCell, fmt, time::Duration};
 
 use crate::{
+    edits::Edits,
     headers::HeaderMap,
     host::{Host, MapKind},
-    identity::Identity,
+    identity::{Identity, Unreadable},
 };
 
 /// The world as a filter sees it during one call.
@@ -29,7 +30,9 @@ impl fmt::Debug for Cx<'_> {
 pub struct Messages {
     request: OnceCell<HeaderMap>,
     response: OnceCell<HeaderMap>,
-    identity: OnceCell<Option<Identity>>,
+    identity: OnceCell<Result<Option<Identity>, Unreadable>>,
+    /// A request body that an earlier filter of the chain has replaced.
+    request_body: Option<Vec<u8>>,
 }
 
 impl Messages {
@@ -38,15 +41,17 @@ impl Messages {
         Self { request: OnceCell::from(headers), ..Self::default() }
     }
 
-    /// Forgets the headers after they were changed behind this cache.
-    pub fn forget_headers(&mut self) {
-        self.request.take();
-        self.response.take();
-    }
-
-    /// What a filter earlier in the same chain learnt.
-    pub fn set_identity(&mut self, identity: Identity) {
-        self.identity = OnceCell::from(Some(identity));
+    /// Takes over what an earlier filter of the chain decided, before the host has been told.
+    pub(crate) fn amend(&mut self, edits: &Edits) {
+        if let Some(headers) = self.request.get_mut() {
+            edits.headers.iter().for_each(|edit| headers.apply(edit));
+        }
+        if let Some(identity) = &edits.identity {
+            self.identity = OnceCell::from(Ok(Some((**identity).clone())));
+        }
+        if let Some(body) = &edits.body {
+            self.request_body = Some(body.clone());
+        }
     }
 }
 
@@ -63,7 +68,8 @@ impl<'a> Cx<'a> {
         Self { host, messages, wishes }
     }
 
-    /// The request's headers, pseudo-headers included. Empty in the background.
+    /// The request's headers as the client sent them, pseudo-headers included. Readable in the request phases;
+    /// later only if they were read then. Empty in the background.
     pub fn request_headers(&self) -> &'a HeaderMap {
         self.messages.request.get_or_init(|| self.host.headers(MapKind::RequestHeaders))
     }
@@ -75,7 +81,10 @@ impl<'a> Cx<'a> {
 
     /// The request's body, or the piece in hand.
     pub fn request_body(&self, size: usize) -> Vec<u8> {
-        self.host.body(MapKind::RequestHeaders, size)
+        match &self.messages.request_body {
+            Some(replaced) => replaced.clone(),
+            None => self.host.body(MapKind::RequestHeaders, size),
+        }
     }
 
     /// The response's body, or the piece in hand.
@@ -84,8 +93,28 @@ impl<'a> Cx<'a> {
     }
 
     /// What an earlier filter learnt about the caller: of this chain, or of another module by filter state.
-    pub fn identity(&self) -> Option<&'a Identity> {
-        self.messages.identity.get_or_init(|| self.host.identity()).as_ref()
+    pub fn identity(&self) -> Result<Option<&'a Identity>, Unreadable> {
+        let identity = self.messages.identity.get_or_init(|| self.host.identity());
+        identity.as_ref().map(Option::as_ref).map_err(|unreadable| *unreadable)
+    }
+
+    /// A copy of the request as it stands, to be amended for the next filter of a chain.
+    pub(crate) fn request_view(&self) -> Messages {
+        Messages { request: OnceCell::from(self.request_headers().clone()), ..Messages::default() }
+    }
+
+    /// The same world with another request in it.
+    pub(crate) fn viewing<'b>(&'b self, messages: &'b Messages, wishes: &'b mut Wishes) -> Cx<'b> {
+        Cx { host: self.host, messages, wishes }
+    }
+
+    /// Takes over the wishes of a filter further down the chain.
+    pub(crate) fn wish(&mut self, wishes: Wishes) {
+        self.wishes.fetches.extend(wishes.fetches);
+        self.wishes.woken.extend(wishes.woken);
+        if let Some(delay) = wishes.tick_in {
+            self.schedule(delay);
+        }
     }
 
     /// Asks for a fetch in the background. Several requests for one key while it runs are one fetch.
@@ -172,6 +201,8 @@ pub enum CalloutError {
     Reset,
     /// The service, or Envoy in its place, answered with this 5xx.
     Status(u16),
+    /// The answer is larger than the shell reads (1 MiB).
+    TooLarge,
     /// The gRPC status, when not OK.
     Grpc(u32),
 }
@@ -184,6 +215,7 @@ impl fmt::Display for CalloutError {
             Self::Reset => f.write_str("the connection broke"),
             Self::Status(504) => f.write_str("no answer in time (504)"),
             Self::Status(status) => write!(f, "the answer was {status}"),
+            Self::TooLarge => f.write_str("the answer is over 1 MiB"),
             Self::Grpc(status) => write!(f, "the answer was grpc-status {status}"),
         }
     }

@@ -1,16 +1,13 @@
 //! Changes to a message, as values: decided first, applied by the shell last.
 
-use crate::{
-    filter::{BodyMode, Next},
-    identity::Identity,
-};
+use crate::{filter::Next, identity::Identity};
 
 /// Changes to one direction of a request, and what the filter wants to see next.
 #[derive(Debug, Default)]
 pub struct Edits {
     /// Changes to the headers of the message in hand (request or response).
     pub headers: Vec<HeaderEdit>,
-    /// The new body; only after [`BodyMode::Rewrite`].
+    /// The new body; only after [`crate::filter::BodyMode::Rewrite`].
     pub body: Option<Vec<u8>>,
     /// What was learnt about the caller, for the filters behind and the access log.
     pub identity: Option<Box<Identity>>,
@@ -60,15 +57,5 @@ impl Edits {
                 (a, b) => a.or(b),
             },
         }
-    }
-
-    /// Whether the request's body may be replaced, so that its length must not be announced.
-    pub fn rewrites_request(&self) -> bool {
-        matches!(self.next, Some(Next { request_body: BodyMode::Rewrite(_), .. }))
-    }
-
-    /// Whether the response's body may be replaced.
-    pub fn rewrites_response(&self) -> bool {
-        matches!(self.next, Some(Next { response_body: BodyMode::Rewrite(_), .. }))
     }
 }

@@ -59,8 +59,6 @@ pub const BAD_REQUEST: Code = Code { code: "400", status: 400, message: "Bad Req
 /// The body is larger than a filter may buffer.
 pub const PAYLOAD_TOO_LARGE: Code =
     Code { code: "413", status: 413, message: "Payload Too Large", hint: "" };
-/// The backend's answer is larger than a filter may buffer.
-pub const BAD_GATEWAY: Code = Code { code: "502", status: 502, message: "Bad Gateway", hint: "" };
 /// Something the decision depends on is out of order; refused, because the alternative is to guess.
 pub const UNCLASSIFIED: Code =
     Code { code: "900900", status: 500, message: "Unclassified Authentication Failure", hint: "" };
@@ -121,7 +119,7 @@ impl Fault {
         };
         let mut headers = vec![("content-type".to_owned(), content_type.to_owned())];
         headers.extend(self.headers);
-        Response { status: self.code.status, headers, body, detail: self.detail }
+        Response { status: self.code.status, headers, body, detail: self.detail, identity: None }
     }
 }
 

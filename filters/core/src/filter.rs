@@ -15,6 +15,7 @@ use crate::{
     cx::{Callout, CalloutError, CalloutReply, Cx, FetchKey, HttpReply},
     edits::Edits,
     fault::Detail,
+    identity::Identity,
 };
 
 /// A capability that runs on every request: auth, rate limiting, analytics.
@@ -107,7 +108,7 @@ pub enum Step {
     /// dies with the request that made it. Comes back with [`Event::Woken`] or [`Event::Deadline`].
     Wait { on: FetchKey, deadline: Duration },
     /// Buffer the body before deciding; comes back with [`Event::RequestBody`] (or `ResponseBody`) and
-    /// `end: true`. A body over `limit` bytes is refused with 413. Ends at the end of the stream or at
+    /// `end: true`. A body over `limit` bytes is treated as in [`BodyMode::Buffer`]. Ends at the end of the stream or at
     /// trailers, and never holds an upgraded connection.
     Hold {
         limit: usize,
@@ -143,6 +144,8 @@ pub struct Response {
     pub body: Vec<u8>,
     /// What `%RESPONSE_CODE_DETAILS%` shows.
     pub detail: Detail,
+    /// What is known of the caller, for those who see this request in the log phase only.
+    pub identity: Option<Box<Identity>>,
 }
 
 /// Which later events of this request the filter wants. Each one costs a call, so the default is none.
@@ -176,7 +179,7 @@ pub enum BodyMode {
     Skip,
     /// Piece by piece, as it streams past.
     Observe,
-    /// Whole, of at most so many bytes; more is answered with 413 (request) or 502 (response).
+    /// Whole, of at most so many bytes. A larger request is refused with 413, a larger response is cut.
     Buffer(usize),
     /// Whole, and it may be replaced: `content-length` is removed while the headers can still change.
     Rewrite(usize),

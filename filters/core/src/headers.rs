@@ -42,7 +42,7 @@ impl HeaderMap {
     }
 
     /// Every value of a header, in order. `name` is lower case, as all names in HTTP/2 and in Envoy are.
-    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub fn get_all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.iter().filter(move |(n, _)| *n == name.as_bytes()).map(|(_, value)| value)
     }
 

@@ -3,7 +3,10 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{headers::HeaderMap, identity::Identity};
+use crate::{
+    headers::HeaderMap,
+    identity::{Identity, Unreadable},
+};
 
 /// What a filter may use of the process it runs in. Nothing here fails by panicking, whatever a client sends.
 pub trait Host {
@@ -20,8 +23,8 @@ pub trait Host {
     fn headers(&self, map: MapKind) -> HeaderMap;
     /// The first `size` bytes of the body that is in hand or buffered.
     fn body(&self, message: MapKind, size: usize) -> Vec<u8>;
-    /// The identity that an earlier module published.
-    fn identity(&self) -> Option<Identity>;
+    /// The identity that an earlier module published; unreadable means that the request is refused.
+    fn identity(&self) -> Result<Option<Identity>, Unreadable>;
 
     /// A value of the store that all workers share, and its version. See [`crate::store`].
     fn shared_get(&self, key: &str) -> Option<(Vec<u8>, Version)>;

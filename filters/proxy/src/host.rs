@@ -1,0 +1,130 @@
+//! Envoy as a [`Host`].
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    fmt,
+    hash::{BuildHasher, RandomState},
+    time::Duration,
+};
+
+use enforcer_core::{
+    headers::HeaderMap,
+    host::{Conflict, Expected, Hash, Host, Level, MapKind, Version},
+    identity::{self, Identity, Unreadable},
+};
+
+use crate::{
+    foreign,
+    hostcalls::{self, Buffer, Map},
+};
+
+/// What one VM keeps of Envoy: ids of metrics, and a seed.
+#[derive(Debug, Default)]
+pub struct EnvoyHost {
+    counters: RefCell<HashMap<String, u32>>,
+    seed: RandomState,
+}
+
+/// An `Expected::Absent` write carries this, because Envoy takes zero for "overwrite".
+const NEVER_A_VERSION: u32 = u32::MAX;
+
+impl Host for EnvoyHost {
+    fn now(&self) -> Duration {
+        Duration::from_nanos(hostcalls::now().unwrap_or(0))
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_nanos(hostcalls::monotonic().unwrap_or(0))
+    }
+
+    fn random(&self) -> u64 {
+        self.seed.hash_one(self.monotonic())
+    }
+
+    fn attribute(&self, path: &[&str]) -> Option<Vec<u8>> {
+        hostcalls::property(path).ok()
+    }
+
+    fn headers(&self, map: MapKind) -> HeaderMap {
+        let map = match map {
+            MapKind::RequestHeaders => Map::RequestHeaders,
+            MapKind::RequestTrailers => Map::RequestTrailers,
+            MapKind::ResponseHeaders => Map::ResponseHeaders,
+            MapKind::ResponseTrailers => Map::ResponseTrailers,
+        };
+        hostcalls::headers(map).map(HeaderMap::from_pairs).unwrap_or_default()
+    }
+
+    fn body(&self, message: MapKind, size: usize) -> Vec<u8> {
+        let buffer = match message {
+            MapKind::RequestHeaders | MapKind::RequestTrailers => Buffer::RequestBody,
+            MapKind::ResponseHeaders | MapKind::ResponseTrailers => Buffer::ResponseBody,
+        };
+        hostcalls::buffer(buffer, size).unwrap_or_default()
+    }
+
+    fn identity(&self) -> Result<Option<Identity>, Unreadable> {
+        match hostcalls::property(&[identity::PROPERTY]) {
+            Ok(bytes) => Identity::decode(&bytes).map(Some),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn shared_get(&self, key: &str) -> Option<(Vec<u8>, Version)> {
+        hostcalls::shared_data(key).ok().map(|(value, cas)| (value, Version(cas)))
+    }
+
+    fn shared_set(&self, key: &str, value: &[u8], expected: Expected) -> Result<(), Conflict> {
+        let cas = match expected {
+            Expected::Absent => NEVER_A_VERSION,
+            Expected::Version(Version(cas)) => cas,
+            Expected::Anything => 0,
+        };
+        hostcalls::set_shared_data(key, value, cas).map_err(|_| Conflict)
+    }
+
+    fn verify_signature(&self, hash: Hash, public_key: &[u8], signature: &[u8], text: &[u8]) -> Option<bool> {
+        foreign::verify_signature(hash, public_key, signature, text)
+    }
+
+    fn count(&self, metric: &str, by: u64) {
+        if let Some(id) = self.counter(metric) {
+            // A counter that Envoy no longer knows cannot be counted; the request matters more.
+            let _ = hostcalls::increment(id, i64::try_from(by).unwrap_or(i64::MAX));
+        }
+    }
+
+    fn logs(&self, level: Level) -> bool {
+        hostcalls::log_level().is_ok_and(|lowest| number(level) >= lowest)
+    }
+
+    fn log(&self, level: Level, line: fmt::Arguments<'_>) {
+        match line.as_str() {
+            Some(text) => hostcalls::log(number(level), text),
+            None => hostcalls::log(number(level), &line.to_string()),
+        }
+    }
+}
+
+impl EnvoyHost {
+    fn counter(&self, metric: &str) -> Option<u32> {
+        let mut counters = self.counters.borrow_mut();
+        if let Some(id) = counters.get(metric) {
+            return Some(*id);
+        }
+        let id = hostcalls::define_counter(metric).ok()?;
+        counters.insert(metric.to_owned(), id);
+        Some(id)
+    }
+}
+
+/// `proxy_log_level_t`.
+fn number(level: Level) -> u32 {
+    match level {
+        Level::Debug => 1,
+        Level::Info => 2,
+        Level::Warn => 3,
+        Level::Error => 4,
+    }
+}

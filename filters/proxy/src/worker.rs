@@ -1,0 +1,299 @@
+//! One configured filter on one Envoy worker: its waiting requests, its callouts, its background work.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    rc::{Rc, Weak},
+    time::Duration,
+};
+
+use enforcer_core::{
+    cx::{CalloutError, CalloutReply, Cx, FetchKey, HttpCall, HttpReply, Messages, Wishes},
+    filter::{Background, Event, Filter, Step},
+    headers::HeaderMap,
+    host::{Host, Level},
+};
+
+use crate::{
+    host::EnvoyHost,
+    hostcalls::{self, Buffer, Map},
+    stream::Stream,
+};
+
+/// A configured filter and everything that is under way for it in this VM.
+pub(crate) struct Worker<F: Filter> {
+    root_id: u32,
+    pub(crate) host: EnvoyHost,
+    filter: RefCell<F>,
+    agenda: RefCell<Agenda<F>>,
+}
+
+/// Whoever a callout's answer is for.
+pub(crate) enum Caller<F: Filter> {
+    Background(FetchKey),
+    /// A request, and which of its calls this is.
+    Request(Weak<RefCell<Stream<F>>>, usize),
+}
+
+/// What is under way.
+struct Agenda<F: Filter> {
+    /// Callouts by the token that their answer will carry.
+    calls: HashMap<u32, Caller<F>>,
+    /// Fetches that a request wished for; only a root context may make them.
+    fetches: Vec<(FetchKey, HttpCall)>,
+    waiting: Vec<Weak<RefCell<Stream<F>>>>,
+    /// When the filter wants its next tick, on the monotonic clock.
+    filter_tick: Option<Duration>,
+    /// When Envoy will tick, as last asked for.
+    envoy_tick: Option<Duration>,
+}
+
+/// Envoy cannot tick sooner.
+const AT_ONCE: Duration = Duration::from_millis(1);
+/// How much of a callout's answer is read: no key set or list that we fetch in one piece is larger.
+const MAX_REPLY: usize = 1 << 20;
+
+impl<F: Filter> Worker<F> {
+    pub(crate) fn new(root_id: u32, filter: F) -> Self {
+        let host = EnvoyHost::default();
+        let agenda = Agenda {
+            calls: HashMap::new(),
+            fetches: Vec::new(),
+            waiting: Vec::new(),
+            filter_tick: Some(host.monotonic()),
+            envoy_tick: None,
+        };
+        let worker = Self { root_id, host, filter: RefCell::new(filter), agenda: RefCell::new(agenda) };
+        worker.plan_tick();
+        worker
+    }
+
+    /// Tells the filter what happened to a request.
+    pub(crate) fn tell(&self, exchange: &mut F::Exchange, messages: &Messages, event: Event<'_>) -> Step {
+        let mut wishes = Wishes::default();
+        let step = match self.filter.try_borrow_mut() {
+            Ok(mut filter) => {
+                filter.on_event(exchange, event, &mut Cx::new(&self.host, messages, &mut wishes))
+            }
+            // Envoy does not call into a VM that is calling it. If it ever does, nobody gets through.
+            Err(_) => Step::Abort(enforcer_core::fault::Detail::new("enforcer_reentered")),
+        };
+        self.note(wishes);
+        step
+    }
+
+    /// Gives the filter's last word on a request.
+    pub(crate) fn log(&self, stream: &mut Stream<F>) {
+        let mut wishes = Wishes::default();
+        if let Ok(mut filter) = self.filter.try_borrow_mut() {
+            let (exchange, messages, summary) = stream.conclude();
+            filter.on_log(exchange, &summary, &mut Cx::new(&self.host, messages, &mut wishes));
+        }
+        self.note(wishes);
+    }
+
+    /// A request waits from now on.
+    pub(crate) fn wait(&self, stream: &Rc<RefCell<Stream<F>>>) {
+        let mut agenda = self.agenda.borrow_mut();
+        agenda.waiting.retain(|other| other.strong_count() > 0);
+        agenda.waiting.push(Rc::downgrade(stream));
+        drop(agenda);
+        self.plan_tick();
+    }
+
+    /// Notes who gets the answer to a callout.
+    pub(crate) fn expect(&self, token: u32, caller: Caller<F>) {
+        self.agenda.borrow_mut().calls.insert(token, caller);
+    }
+
+    /// Envoy's tick, in the root context.
+    pub(crate) fn on_tick(self: &Rc<Self>) {
+        // Envoy goes on ticking at the old pace until it is told another: no plan equals this one.
+        self.agenda.borrow_mut().envoy_tick = Some(Duration::ZERO);
+        self.dispatch_fetches();
+        let now = self.host.monotonic();
+        if self.agenda.borrow().filter_tick.is_some_and(|due| due <= now) {
+            self.agenda.borrow_mut().filter_tick = None;
+            self.background(Background::Tick);
+        }
+        for stream in self.waiting() {
+            if stream.borrow().deadline().is_some_and(|deadline| deadline <= now) {
+                Stream::resume(&stream, self, Event::Deadline);
+            }
+        }
+        self.plan_tick();
+    }
+
+    /// The answer to an HTTP callout, of a request or of the background.
+    pub(crate) fn on_http_answer(self: &Rc<Self>, token: u32, headers: usize, body_size: usize) {
+        self.on_answer(token, || read_http(headers, body_size).map(CalloutReply::Http));
+    }
+
+    /// The answer to a gRPC callout.
+    pub(crate) fn on_grpc_answer(self: &Rc<Self>, token: u32, status: u32, size: usize) {
+        self.on_answer(token, || match status {
+            0 => hostcalls::buffer(Buffer::GrpcReceive, size.min(MAX_REPLY))
+                .map(CalloutReply::Grpc)
+                .map_err(|_| CalloutError::Reset),
+            status => Err(CalloutError::Grpc(status)),
+        });
+    }
+
+    fn on_answer(
+        self: &Rc<Self>,
+        token: u32,
+        read: impl FnOnce() -> Result<CalloutReply, CalloutError>,
+    ) {
+        let caller = self.agenda.borrow_mut().calls.remove(&token);
+        match caller {
+            Some(Caller::Background(key)) => match read() {
+                Ok(CalloutReply::Http(reply)) => self.background(Background::Fetched(key, Ok(&reply))),
+                Ok(CalloutReply::Grpc(_)) => {}
+                Err(error) => self.background(Background::Fetched(key, Err(error))),
+            },
+            Some(Caller::Request(stream, index)) => {
+                if let Some(stream) = stream.upgrade() {
+                    Stream::answered(&stream, self, index, read());
+                }
+            }
+            // The request has gone, or stopped waiting when another of its calls was answered.
+            None => {}
+        }
+        self.dispatch_fetches();
+        self.plan_tick();
+    }
+
+    /// Tells the filter of something that concerns no request, and wakes whom it woke.
+    fn background(self: &Rc<Self>, event: Background<'_>) {
+        let mut wishes = Wishes::default();
+        if let Ok(mut filter) = self.filter.try_borrow_mut() {
+            let nothing = Messages::default();
+            filter.on_background(event, &mut Cx::new(&self.host, &nothing, &mut wishes));
+        }
+        let woken = std::mem::take(&mut wishes.woken);
+        self.note(wishes);
+        self.dispatch_fetches();
+        self.wake(&woken);
+    }
+
+    fn wake(self: &Rc<Self>, keys: &[FetchKey]) {
+        if keys.is_empty() {
+            return;
+        }
+        for stream in self.waiting() {
+            if stream.borrow().waits_for().is_some_and(|key| keys.contains(&key)) {
+                Stream::resume(&stream, self, Event::Woken);
+            }
+        }
+    }
+
+    /// The requests that wait now, oldest first.
+    fn waiting(&self) -> Vec<Rc<RefCell<Stream<F>>>> {
+        let mut agenda = self.agenda.borrow_mut();
+        agenda.waiting.retain(|stream| {
+            stream.upgrade().is_some_and(|stream| stream.borrow().deadline().is_some())
+        });
+        agenda.waiting.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn note(&self, wishes: Wishes) {
+        let now = self.host.monotonic();
+        let mut agenda = self.agenda.borrow_mut();
+        if let Some(delay) = wishes.tick_in {
+            let due = now.saturating_add(delay);
+            agenda.filter_tick = Some(agenda.filter_tick.map_or(due, |earlier| earlier.min(due)));
+        }
+        let changed = wishes.tick_in.is_some() || !wishes.fetches.is_empty();
+        agenda.fetches.extend(wishes.fetches);
+        drop(agenda);
+        if changed {
+            self.plan_tick();
+        }
+    }
+
+    /// Sends the fetches that were wished for. Only from the root context: the callout of a request would
+    /// die with it, and everybody who waits for the answer would wait for ever.
+    fn dispatch_fetches(self: &Rc<Self>) {
+        let fetches = std::mem::take(&mut self.agenda.borrow_mut().fetches);
+        for (key, call) in fetches {
+            let under_way = self
+                .agenda
+                .borrow()
+                .calls
+                .values()
+                .any(|caller| matches!(caller, Caller::Background(other) if *other == key));
+            if under_way {
+                continue;
+            }
+            match dispatch_http(&call) {
+                Ok(token) => self.expect(token, Caller::Background(key)),
+                Err(error) => {
+                    self.host.log(
+                        Level::Warn,
+                        format_args!("{}: cluster `{}`: {error}", F::NAME, call.cluster),
+                    );
+                    self.background(Background::Fetched(key, Err(error)));
+                }
+            }
+        }
+    }
+
+    /// Asks Envoy for the next tick that anybody needs.
+    fn plan_tick(&self) {
+        let now = self.host.monotonic();
+        let mut agenda = self.agenda.borrow_mut();
+        let deadlines = agenda.waiting.iter().filter_map(|stream| stream.upgrade()?.try_borrow().ok()?.deadline());
+        let mut due = deadlines.chain(agenda.filter_tick).min();
+        if !agenda.fetches.is_empty() {
+            due = Some(now);
+        }
+        if due == agenda.envoy_tick {
+            return;
+        }
+        agenda.envoy_tick = due;
+        let period = due.map_or(Duration::ZERO, |due| due.saturating_sub(now).max(AT_ONCE));
+        // A tick that cannot be asked for would be asked for again by the next request.
+        let _ = hostcalls::set_tick_period(period);
+    }
+
+    pub(crate) fn root_id(&self) -> u32 {
+        self.root_id
+    }
+}
+
+/// Sends an HTTP call and returns the token of its answer.
+pub(crate) fn dispatch_http(call: &HttpCall) -> Result<u32, CalloutError> {
+    let mut headers =
+        vec![(":method", call.method), (":path", &call.path), (":authority", &call.authority)];
+    headers.extend(call.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    hostcalls::dispatch_http(&call.cluster, headers, &call.body, call.timeout.max(AT_ONCE))
+        .map_err(not_sent)
+}
+
+/// Why a call was not even sent.
+pub(crate) fn not_sent(status: proxy_wasm::types::Status) -> CalloutError {
+    match status {
+        proxy_wasm::types::Status::InternalFailure => CalloutError::NoHealthyHost,
+        _ => CalloutError::NotSent,
+    }
+}
+
+/// Reads an answer while Envoy has it in hand. No headers at all mean that the stream was reset.
+fn read_http(headers: usize, body_size: usize) -> Result<HttpReply, CalloutError> {
+    if headers == 0 {
+        return Err(CalloutError::Reset);
+    }
+    let headers = hostcalls::headers(Map::HttpCallResponseHeaders)
+        .map(HeaderMap::from_pairs)
+        .map_err(|_| CalloutError::Reset)?;
+    let status = headers.get_str(":status").and_then(|status| status.parse().ok()).unwrap_or(0);
+    if !(100..500).contains(&status) {
+        return Err(CalloutError::Status(status));
+    }
+    let body = match body_size {
+        0 => Vec::new(),
+        size if size > MAX_REPLY => return Err(CalloutError::TooLarge),
+        size => hostcalls::buffer(Buffer::HttpCallResponseBody, size).map_err(|_| CalloutError::Reset)?,
+    };
+    Ok(HttpReply { status, headers, body })
+}

@@ -1,1 +1,0 @@
-//! Tiny filters that hold every host to the same answers
