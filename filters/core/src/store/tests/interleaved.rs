@@ -1,0 +1,306 @@
+//! Several workers at once: every order of their reads and writes, then real threads.
+#![expect(clippy::arithmetic_side_effects, reason = "an overflow would fail the test, as it should")]
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{Condvar, Mutex},
+    thread,
+};
+
+use super::*;
+use crate::{
+    headers::HeaderMap,
+    host::{Hash, Level, MapKind, Version},
+    identity::{Identity, Unreadable},
+};
+
+/// Lets actors make one access to shared data at a time, in a given order.
+#[derive(Debug)]
+struct Turns {
+    state: Mutex<Progress>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct Progress {
+    /// Whose turns are to come, the next one last.
+    order: Vec<usize>,
+    done: BTreeSet<usize>,
+}
+
+impl Turns {
+    fn new(order: &[usize]) -> Self {
+        let order = order.iter().rev().copied().collect();
+        Self { state: Mutex::new(Progress { order, done: BTreeSet::new() }), changed: Condvar::new() }
+    }
+
+    /// Makes one access when it is the actor's turn. Turns of actors that are done already are skipped, and
+    /// after the last turn everybody may go.
+    fn take<T>(&self, actor: usize, access: impl FnOnce() -> T) -> T {
+        let mut state = self.state.lock().unwrap();
+        loop {
+            while state.order.last().is_some_and(|next| state.done.contains(next)) {
+                state.order.pop();
+            }
+            if state.order.last().is_none_or(|next| *next == actor) {
+                let result = access();
+                state.order.pop();
+                self.changed.notify_all();
+                return result;
+            }
+            state = self.changed.wait(state).unwrap();
+        }
+    }
+
+    fn finish(&self, actor: usize) {
+        self.state.lock().unwrap().done.insert(actor);
+        self.changed.notify_all();
+    }
+}
+
+/// A worker that waits for its turn before it touches shared data.
+struct Actor<'a> {
+    id: usize,
+    host: NativeHost,
+    turns: &'a Turns,
+}
+
+impl Host for Actor<'_> {
+    fn shared_get(&self, key: &str) -> Option<(Vec<u8>, Version)> {
+        self.turns.take(self.id, || self.host.shared_get(key))
+    }
+    fn shared_set(&self, key: &str, value: &[u8], expected: Expected) -> Result<(), Conflict> {
+        self.turns.take(self.id, || self.host.shared_set(key, value, expected))
+    }
+
+    fn now(&self) -> Duration {
+        self.host.now()
+    }
+    fn monotonic(&self) -> Duration {
+        self.host.monotonic()
+    }
+    fn random(&self) -> u64 {
+        self.host.random()
+    }
+    fn attribute(&self, path: &[&str]) -> Option<Vec<u8>> {
+        self.host.attribute(path)
+    }
+    fn headers(&self, map: MapKind) -> HeaderMap {
+        self.host.headers(map)
+    }
+    fn body(&self, message: MapKind, size: usize) -> Vec<u8> {
+        self.host.body(message, size)
+    }
+    fn identity(&self) -> Result<Option<Identity>, Unreadable> {
+        self.host.identity()
+    }
+    fn verify_signature(&self, hash: Hash, key: &[u8], signature: &[u8], text: &[u8]) -> Option<bool> {
+        self.host.verify_signature(hash, key, signature, text)
+    }
+    fn count(&self, metric: &str, by: u64) {
+        self.host.count(metric, by);
+    }
+    fn logs(&self, level: Level) -> bool {
+        self.host.logs(level)
+    }
+    fn log(&self, level: Level, line: fmt::Arguments<'_>) {
+        self.host.log(level, line);
+    }
+}
+
+/// Every order of `turns` turns for each of `actors` actors.
+fn orders(actors: usize, turns: usize) -> Vec<Vec<usize>> {
+    fn extend(left: &mut [usize], order: &mut Vec<usize>, all: &mut Vec<Vec<usize>>) {
+        if left.iter().all(|turns| *turns == 0) {
+            all.push(order.clone());
+        }
+        for actor in 0..left.len() {
+            if left[actor] > 0 {
+                left[actor] -= 1;
+                order.push(actor);
+                extend(left, order, all);
+                order.pop();
+                left[actor] += 1;
+            }
+        }
+    }
+    let mut all = Vec::new();
+    extend(&mut vec![turns; actors], &mut Vec::new(), &mut all);
+    all
+}
+
+/// Runs one actor a thread, in the given order, and returns what each of them came to.
+fn run<T: Send>(world: &NativeHost, order: &[usize], act: impl Fn(usize, &dyn Host) -> T + Sync) -> Vec<T> {
+    let turns = Turns::new(order);
+    let actors = order.iter().max().map_or(0, |last| last + 1);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..actors)
+            .map(|id| {
+                let (turns, act, host) = (&turns, &act, world.sibling());
+                scope.spawn(move || {
+                    let result = act(id, &Actor { id, host, turns });
+                    turns.finish(id);
+                    result
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+fn holders(world: &NativeHost, leases: &[Lease]) -> usize {
+    leases.iter().filter(|lease| lease.is_held(world)).count()
+}
+
+fn leases(world: &NativeHost, n: usize) -> Vec<Lease> {
+    (0..n).map(|_| Lease::new(&world.sibling(), slot(), TERM)).collect()
+}
+
+#[test]
+fn there_are_as_many_orders_as_arithmetic_says() {
+    assert_eq!(orders(2, 2).len(), 6);
+    assert_eq!(orders(3, 2).len(), 90);
+}
+
+#[test]
+fn one_of_three_acquires_in_every_order() {
+    /// What the lease was like before, beside being free to take.
+    type Before = fn(&NativeHost);
+    let befores: [Before; 4] = [
+        |_| {},
+        |world| slot().clear(world),
+        |world| slot().write(world, b"garbage"),
+        |world| {
+            assert!(Lease::new(world, slot(), TERM).acquire(world));
+            world.advance(TERM);
+        },
+    ];
+    for before in befores {
+        for order in orders(3, 2) {
+            let world = NativeHost::new();
+            before(&world);
+            let leases = leases(&world, 3);
+            let won = run(&world, &order, |id, host| leases[id].acquire(host));
+            assert_eq!(won.iter().filter(|won| **won).count(), 1, "{order:?}");
+            for (lease, won) in leases.iter().zip(won) {
+                assert_eq!(lease.is_held(&world), won, "{order:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_late_renewal_and_a_takeover_never_both_succeed() {
+    for order in orders(3, 2) {
+        let world = NativeHost::new();
+        let leases = leases(&world, 3);
+        assert!(leases[0].acquire(&world));
+        // The holder looks at the clock just before the end of its term, the others just after.
+        world.advance(TERM - Duration::from_nanos(1));
+        let results = run(&world, &order, |id, host| {
+            if id == 0 {
+                leases[0].renew(host)
+            } else {
+                host.log(Level::Debug, format_args!("after the term"));
+                leases[id].take(host, |grant, now| {
+                    grant.is_none_or(|grant| grant.expires <= now + Duration::from_nanos(1))
+                })
+            }
+        });
+        assert_eq!(results.iter().filter(|won| **won).count(), 1, "{order:?}");
+        world.advance(Duration::from_nanos(1));
+        assert_eq!(holders(&world, &leases), 1, "{order:?}");
+    }
+}
+
+#[test]
+fn release_never_frees_what_another_holds() {
+    for order in orders(3, 2) {
+        let world = NativeHost::new();
+        let leases = leases(&world, 3);
+        assert!(leases[0].acquire(&world));
+        world.advance(TERM);
+        let won = run(&world, &order, |id, host| {
+            if id == 0 {
+                leases[0].release(host);
+                false
+            } else {
+                leases[id].acquire(host)
+            }
+        });
+        let winners = won.iter().filter(|won| **won).count();
+        assert!(winners <= 1, "{order:?}");
+        assert_eq!(holders(&world, &leases), winners, "{order:?}");
+    }
+}
+
+#[test]
+fn of_three_creators_one_succeeds_in_every_order() {
+    for order in orders(3, 2) {
+        let world = NativeHost::new();
+        let created =
+            run(&world, &order, |id, host| slot().create(host, &[u8::try_from(id).unwrap()]).is_ok());
+        let winner = created.iter().position(|created| *created).unwrap();
+        assert_eq!(created.iter().filter(|created| **created).count(), 1, "{order:?}");
+        assert_eq!(slot().read(&world), Some(vec![u8::try_from(winner).unwrap()]), "{order:?}");
+    }
+}
+
+#[test]
+fn no_update_is_lost_in_any_order() {
+    for order in orders(3, 3) {
+        let world = NativeHost::new();
+        let add = |host: &dyn Host| {
+            slot().update(host, |value| Some(vec![value.map_or(0, |value| value[0]) + 1])).unwrap()
+        };
+        run(&world, &order, |_, host| add(host));
+        assert_eq!(slot().read(&world), Some(vec![3]), "{order:?}");
+    }
+}
+
+#[test]
+fn no_update_is_lost_between_threads() {
+    let world = NativeHost::new();
+    let add = |value: Option<&[u8]>| {
+        let count = value.map_or(0, |value| u32::from_le_bytes(value.try_into().unwrap()));
+        Some((count + 1).to_le_bytes().to_vec())
+    };
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            let host = world.sibling();
+            scope.spawn(move || {
+                for _ in 0..500 {
+                    while slot().update(&host, add).is_err() {}
+                }
+            });
+        }
+    });
+    assert_eq!(slot().read(&world), Some(2_000_u32.to_le_bytes().to_vec()));
+}
+
+#[test]
+fn threads_never_hold_a_lease_together() {
+    let world = NativeHost::new();
+    let inside = Mutex::new(());
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            let (host, inside) = (world.sibling(), &inside);
+            scope.spawn(move || {
+                let lease = Lease::new(&host, slot(), TERM);
+                let mut terms = 0;
+                while terms < 50 {
+                    if lease.acquire(&host) {
+                        let alone = inside.try_lock();
+                        assert!(alone.is_ok(), "two holders at once");
+                        terms += 1;
+                        thread::yield_now();
+                        drop(alone);
+                        lease.release(&host);
+                    }
+                    thread::yield_now();
+                }
+            });
+        }
+    });
+}
