@@ -22,7 +22,7 @@ export ENVOY
 ENVOY_NEEDED := $(filter $(ENVOY_PINNED),$(ENVOY))
 
 # Crates that become Wasm modules, and crates that also have to run without a host.
-MODULES := enforcer-auth-module enforcer-conformance
+MODULES := enforcer-auth-module enforcer-conformance enforcer-probe
 PURE := enforcer-core enforcer-auth
 WASM_DIR := $(TARGET)/wasm32-wasip1/wasm
 
@@ -42,24 +42,25 @@ demo: targets wasm $(ENVOY_NEEDED) ## A real Envoy in front of an API made from 
 	@ENFORCER_TARGET="$(TARGET)" exec "$(TARGET)/debug/enforcer-demo" $(if $(API),"$(API)") $(if $(ONCE),--once)
 
 .PHONY: test
-test: targets wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, cases on all hosts, Node, documentation
+test: targets wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, documentation, Node, cases on every host
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		$(CARGO) nextest run --workspace; \
+		$(CARGO) nextest run --workspace -E 'not binary(cases)'; \
 	else \
-		$(CARGO) test --workspace --lib --bins --tests; \
+		$(CARGO) test --workspace --exclude enforcer-tests --lib --bins --tests; \
+		$(CARGO) test -p enforcer-tests --lib; \
 	fi
-	@$(CARGO) test --quiet --workspace --doc
-	@$(MAKE) --no-print-directory test-node cases
+	@$(CARGO) test --workspace --doc
+	@$(MAKE) --no-print-directory test-node
+	@$(MAKE) --no-print-directory cases
 
 .PHONY: cases
-cases: targets wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## tests/cases on the harness, on Envoy and on the oldest Envoy we support
-	@$(CARGO) run --quiet -p enforcer-tests --bin cases -- --host harness --host envoy
-	@ENVOY=$(ENVOY_OLDEST) $(CARGO) run --quiet -p enforcer-tests --bin cases -- --host envoy
+cases: targets wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## tests/cases on the harness, on Envoy and on the oldest Envoy we support; CASE=substring
+	@ENVOY_OLDER=$(ENVOY_OLDEST) $(CARGO) test -p enforcer-tests --test cases
 
 .PHONY: test-node
 test-node: targets $(WASM_RUNNER) ## Unit tests of the pure crates on wasm32-unknown-unknown, in Node
 	@CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$(WASM_RUNNER) \
-		$(CARGO) test --quiet --target wasm32-unknown-unknown --lib $(PURE:%=-p %)
+		$(CARGO) test --target wasm32-unknown-unknown --lib $(PURE:%=-p %)
 
 .PHONY: lint
 lint: targets ## Formatting and clippy, for this machine and for Wasm

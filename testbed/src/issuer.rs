@@ -35,8 +35,10 @@ struct State {
     /// The `iss` of tokens and discovery document; empty for the server's own URL.
     name: Option<String>,
     url: String,
-    /// Oldest first; the last signs, all are published.
-    keys: Vec<Arc<Keys>>,
+    /// What signs.
+    keys: Arc<Keys>,
+    /// Published beside them, oldest first.
+    old_keys: Vec<Arc<Keys>>,
     jwks_reply: Reply,
     discovery_reply: Reply,
 }
@@ -53,7 +55,8 @@ impl Issuer {
             state: Mutex::new(State {
                 name: None,
                 url: String::new(),
-                keys: vec![keys],
+                keys,
+                old_keys: Vec::new(),
                 jwks_reply: Reply::default(),
                 discovery_reply: Reply::default(),
             }),
@@ -89,8 +92,8 @@ impl Issuer {
     }
 
     /// The keys that sign now.
-    pub fn keys(&self) -> Option<Arc<Keys>> {
-        lock(&self.shared.state).keys.last().cloned()
+    pub fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&lock(&self.shared.state).keys)
     }
 
     /// The key set it publishes when all is well.
@@ -99,12 +102,8 @@ impl Issuer {
     }
 
     /// A token of this issuer, signed with its newest keys.
-    pub fn token(&self) -> Result<TokenBuilder, Error> {
-        let keys = match self.keys() {
-            Some(keys) => keys,
-            None => Keys::shared()?,
-        };
-        Ok(keys.token().claim("iss", self.name()))
+    pub fn token(&self) -> TokenBuilder {
+        self.keys().token().claim("iss", self.name())
     }
 
     /// Changes how requests for the key set are answered; a reply without a body serves the key set.
@@ -129,17 +128,16 @@ impl Issuer {
 
     /// Adds new keys that sign from now on; the old ones stay published until [`Issuer::retire_old_keys`].
     pub fn rotate(&self) -> Result<Arc<Keys>, Error> {
-        let number = self.keys().map_or(1, |keys| keys.number().saturating_add(1));
-        let keys = Arc::new(Keys::generate(number)?);
-        lock(&self.shared.state).keys.push(Arc::clone(&keys));
+        let keys = Arc::new(Keys::generate(self.keys().number().saturating_add(1))?);
+        let mut state = lock(&self.shared.state);
+        let old = std::mem::replace(&mut state.keys, Arc::clone(&keys));
+        state.old_keys.push(old);
         Ok(keys)
     }
 
     /// Publishes only the keys that sign now.
     pub fn retire_old_keys(&self) {
-        let mut state = lock(&self.shared.state);
-        let newest = state.keys.pop();
-        state.keys = newest.into_iter().collect();
+        lock(&self.shared.state).old_keys.clear();
     }
 }
 
@@ -166,7 +164,8 @@ impl State {
     }
 
     fn jwks(&self) -> Value {
-        let keys = self.keys.iter().flat_map(|keys| [keys.jwk(Alg::RS256), keys.jwk(Alg::ES256)]);
+        let published = self.old_keys.iter().chain([&self.keys]);
+        let keys = published.flat_map(|keys| [keys.jwk(Alg::RS256), keys.jwk(Alg::ES256)]);
         json!({ "keys": keys.collect::<Vec<_>>() })
     }
 

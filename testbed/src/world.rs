@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::{Config, EchoBackend, Envoy, EnvoyBinary, Error, Issuer};
+use crate::{Config, EchoBackend, Envoy, EnvoyBinary, EnvoyOptions, Error, Issuer};
 
 /// Everything one test needs around it: backends, issuers, an Envoy and a folder for files.
 ///
@@ -48,9 +48,13 @@ impl World {
 
     /// Starts the Envoy that [`EnvoyBinary::find`] finds, in place of the one that runs.
     pub fn start_envoy(&mut self, config: impl Into<Config>) -> Result<&Envoy, Error> {
+        self.start_envoy_with(&EnvoyBinary::find()?.options(config))
+    }
+
+    /// Starts an Envoy with these options, in place of the one that runs.
+    pub fn start_envoy_with(&mut self, options: &EnvoyOptions) -> Result<&Envoy, Error> {
         self.envoy = None;
-        let envoy = EnvoyBinary::find()?.options(config).start()?;
-        Ok(self.envoy.insert(envoy))
+        Ok(self.envoy.insert(options.start()?))
     }
 
     /// The Envoy that runs, if one does.

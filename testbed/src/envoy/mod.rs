@@ -1,7 +1,6 @@
 //! Finding, checking and running Envoy.
 
 mod binary;
-mod process;
 mod running;
 
 pub use binary::{Config, EnvoyBinary, EnvoyOptions, Version};

@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::process::Process;
-use crate::{Error, LogCapture, RawClient, Request};
+use crate::{Error, LogCapture, Process, RawClient, Request};
 
 /// Compiling Wasm modules takes about a second a megabyte, more on a busy machine.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -50,7 +49,7 @@ impl Envoy {
     pub fn check_alive(&mut self) -> Result<(), Error> {
         match self.process.ended()? {
             None => Ok(()),
-            Some(status) => Err(Error::Exited { status, log: self.process.stderr.tail() }),
+            Some(status) => Err(Error::Exited { status, log: self.process.stderr().tail() }),
         }
     }
 
@@ -134,12 +133,12 @@ impl Envoy {
 
     /// What Envoy printed on standard output: the access log of `envoy.access_loggers.stdout`.
     pub fn access_log(&self) -> &LogCapture {
-        &self.process.stdout
+        self.process.stdout()
     }
 
     /// What Envoy printed on standard error: the component log, with the lines of Wasm modules.
     pub fn log(&self) -> &LogCapture {
-        &self.process.stderr
+        self.process.stderr()
     }
 }
 
@@ -152,12 +151,12 @@ fn wait_until_live(process: &mut Process, admin_file: &Path) -> Result<SocketAdd
         }
         if let Some(status) = process.ended()? {
             // The reader may be behind a process that is already gone.
-            process.stderr.wait_for_end(Duration::from_secs(1));
-            return Err(Error::Exited { status, log: process.stderr.tail() });
+            process.stderr().wait_for_end(Duration::from_secs(1));
+            return Err(Error::Exited { status, log: process.stderr().tail() });
         }
         if start.elapsed() > START_LIMIT {
             let what = "Envoy's start".into();
-            return Err(Error::Timeout { what, limit: START_LIMIT, context: process.stderr.tail() });
+            return Err(Error::Timeout { what, limit: START_LIMIT, context: process.stderr().tail() });
         }
         std::thread::sleep(POLL);
     }

@@ -9,16 +9,17 @@ use crate::{Error, LogCapture};
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(10);
 
-/// A child process with its output captured. Dropping it stops it.
+/// A child process with its output captured. Dropping it stops it: SIGTERM, then SIGKILL after five seconds.
 #[derive(Debug)]
-pub(super) struct Process {
+pub struct Process {
     child: Child,
-    pub(super) stdout: LogCapture,
-    pub(super) stderr: LogCapture,
+    stdout: LogCapture,
+    stderr: LogCapture,
 }
 
 impl Process {
-    pub(super) fn spawn(command: &mut Command) -> Result<Self, Error> {
+    /// Starts it, with standard output and standard error captured.
+    pub fn spawn(command: &mut Command) -> Result<Self, Error> {
         let program = command.get_program().to_string_lossy().into_owned();
         let mut child = command
             .stdout(Stdio::piped())
@@ -30,13 +31,24 @@ impl Process {
         Ok(Self { child, stdout, stderr })
     }
 
-    pub(super) fn id(&self) -> u32 {
+    /// The process id.
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// How it ended; `None` while it runs.
-    pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>, Error> {
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>, Error> {
         self.child.try_wait().map_err(Error::io("ask whether a process has ended"))
+    }
+
+    /// What it printed on standard output.
+    pub fn stdout(&self) -> &LogCapture {
+        &self.stdout
+    }
+
+    /// What it printed on standard error.
+    pub fn stderr(&self) -> &LogCapture {
+        &self.stderr
     }
 
     fn terminate(&self) {
