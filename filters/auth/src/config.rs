@@ -93,6 +93,9 @@ pub struct RemoteJwks {
     /// Age at which keys that could not be refreshed are no longer trusted.
     #[serde(default = "max_stale", skip_serializing_if = "is_max_stale")]
     pub max_stale: Span,
+    /// How soon after a fetch a token with an unknown key id may cause another one.
+    #[serde(default = "cooldown", skip_serializing_if = "is_cooldown")]
+    pub cooldown: Span,
 }
 
 /// A claim that becomes a request header.
@@ -250,6 +253,14 @@ fn max_stale() -> Span {
 
 fn is_max_stale(span: &Span) -> bool {
     *span == max_stale()
+}
+
+fn cooldown() -> Span {
+    Span::from_secs(10)
+}
+
+fn is_cooldown(span: &Span) -> bool {
+    *span == cooldown()
 }
 
 fn is_false(flag: &bool) -> bool {

@@ -1,3 +1,212 @@
 //! Who may call: bearer tokens, scopes, default deny.
+//!
+//! A request is matched to an operation of the configured APIs; what that operation asks for decides whether a
+//! token is needed. The token is taken apart ([`token`]), its issuer's key found ([`keys`]), its signature
+//! checked ([`jwk`], [`signature`]) and its claims ([`claims`]); [`verifier`] does it once for each token. What was learnt goes down the chain as the
+//! identity and, where configured, to the backend in headers; the token itself stays here.
 
+pub mod claims;
 pub mod config;
+pub mod jwk;
+pub mod keys;
+pub mod policy;
+pub mod refusal;
+pub mod signature;
+pub mod token;
+pub mod verifier;
+
+use std::rc::Rc;
+
+use enforcer_core::{
+    config::ConfigError,
+    cx::Cx,
+    edits::Edits,
+    fault::{Detail, Dialect},
+    filter::{Background, Capabilities, Event, Filter, Needs, Response, Step},
+    headers::HeaderMap,
+    host::Level,
+    identity::Identity,
+    mode::Mode,
+};
+
+use crate::{
+    config::{AuthConfig, Jwks},
+    policy::{Policy, Target, Wanted},
+    refusal::Refusal,
+    verifier::{Outcome, Verified, Verifier},
+};
+
+/// The auth filter.
+#[derive(Debug)]
+pub struct Auth {
+    policy: Policy,
+    verifier: Verifier,
+    token_header: String,
+    forward_token: bool,
+    errors: Dialect,
+    mode: Mode,
+    realm: String,
+    /// Headers that carry claims, of all issuers: what a client sends under these names is removed.
+    claim_headers: Vec<String>,
+    clusters: Vec<String>,
+}
+
+/// What is decided about a request.
+enum Decision {
+    /// No credential is needed, and none was looked at.
+    Open(Target),
+    Allowed(Target, Rc<Verified>),
+    /// An OPTIONS request to a path that has other methods.
+    Options(String),
+    Refused(Option<Target>, Refusal),
+    Wait(Step),
+}
+
+impl Filter for Auth {
+    const NAME: &'static str = "auth";
+    type Config = AuthConfig;
+    type Exchange = ();
+
+    fn new(config: AuthConfig, capabilities: Capabilities) -> Result<Self, ConfigError> {
+        let clusters = config.issuers.iter().filter_map(|issuer| match &issuer.jwks {
+            Jwks::Remote(remote) => Some(remote.cluster.clone()),
+            Jwks::Inline(_) => None,
+        });
+        let clusters = clusters.collect();
+        let header = |header: &String| header.to_ascii_lowercase();
+        let claim_headers = config.issuers.iter().flat_map(|issuer| &issuer.claim_headers);
+        let claim_headers = claim_headers.map(|mapping| header(&mapping.header)).collect();
+        Ok(Self {
+            token_header: header(&config.token_header),
+            forward_token: config.forward_token,
+            errors: config.errors,
+            mode: config.mode,
+            realm: config.realm,
+            claim_headers,
+            clusters,
+            policy: Policy::new(config.apis, &config.issuers)?,
+            verifier: Verifier::new(Self::NAME, config.issuers, config.token_cache, capabilities)?,
+        })
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { clusters: self.clusters.clone(), ..Needs::default() }
+    }
+
+    fn on_event(&mut self, _exchange: &mut (), event: Event<'_>, cx: &mut Cx<'_>) -> Step {
+        let may_wait = match event {
+            Event::RequestHead => true,
+            Event::Woken | Event::Deadline => false,
+            _ => return Step::proceed(),
+        };
+        match self.decide(cx, may_wait) {
+            Decision::Open(target) => self.open(target, cx),
+            Decision::Allowed(target, verified) => self.allow(target, &verified, cx),
+            Decision::Options(allow) => Step::Respond(options(allow)),
+            Decision::Refused(target, refusal) => self.refuse(target, &refusal, cx),
+            Decision::Wait(step) => step,
+        }
+    }
+
+    fn on_background(&mut self, event: Background<'_>, cx: &mut Cx<'_>) {
+        match event {
+            Background::Tick => self.verifier.on_tick(cx),
+            Background::Fetched(key, reply) if key.filter == Self::NAME => {
+                self.verifier.on_fetched(key.id, reply, cx);
+            }
+            Background::Fetched(..) => {}
+        }
+    }
+}
+
+impl Auth {
+    fn decide(&mut self, cx: &mut Cx<'_>, may_wait: bool) -> Decision {
+        let headers = cx.request_headers();
+        let target = match self.policy.find(headers) {
+            Wanted::Operation(target) => target,
+            Wanted::Options(allow) => return Decision::Options(allow),
+            Wanted::Refused(refusal) => return Decision::Refused(None, refusal),
+        };
+        let requirement = self.policy.requirement(&target);
+        if requirement.is_open() {
+            return Decision::Open(target);
+        }
+        let token = match headers.single(&self.token_header) {
+            Ok(value) => value.and_then(token::bearer),
+            Err(_) => return Decision::Refused(Some(target), Refusal::Repeated),
+        };
+        let Some(token) = token else {
+            return if requirement.is_optional() {
+                Decision::Open(target)
+            } else {
+                Decision::Refused(Some(target), Refusal::Missing)
+            };
+        };
+        match self.verifier.verify(token, cx, may_wait) {
+            Outcome::Verified(verified) => match self.policy.check(&target, &verified) {
+                Ok(()) => Decision::Allowed(target, verified),
+                Err(refusal) => Decision::Refused(Some(target), refusal),
+            },
+            Outcome::Refused(refusal) => Decision::Refused(Some(target), refusal),
+            Outcome::Wait(step) => Decision::Wait(step),
+        }
+    }
+
+    fn open(&self, target: Target, cx: &Cx<'_>) -> Step {
+        cx.host.count("enforcer.auth.open", 1);
+        let mut edits = self.without_spoofed_claims(cx.request_headers());
+        edits.identity = Some(Box::new(self.policy.identity(&target, Identity::default())));
+        Step::Continue(edits)
+    }
+
+    fn allow(&self, target: Target, verified: &Verified, cx: &Cx<'_>) -> Step {
+        cx.host.count("enforcer.auth.allowed", 1);
+        let mut edits = self.without_spoofed_claims(cx.request_headers());
+        if !self.forward_token {
+            edits = edits.remove(&*self.token_header);
+        }
+        for (header, value) in &verified.headers {
+            edits = edits.set(&**header, value.as_bytes());
+        }
+        edits.identity = Some(Box::new(self.policy.identity(&target, verified.identity.clone())));
+        Step::Continue(edits)
+    }
+
+    fn refuse(&self, target: Option<Target>, refusal: &Refusal, cx: &Cx<'_>) -> Step {
+        let identity = Identity { fault: refusal.detail().to_owned(), ..Identity::default() };
+        let identity = match &target {
+            Some(target) => self.policy.identity(target, identity),
+            None => identity,
+        };
+        let identity = Some(Box::new(identity));
+        if self.mode == Mode::Shadow {
+            cx.host.count("enforcer.auth.shadow", 1);
+            cx.host.log(Level::Info, format_args!("auth: would refuse ({}): {refusal}", refusal.detail()));
+            let edits = self.without_spoofed_claims(cx.request_headers());
+            return Step::Continue(Edits { identity, ..edits });
+        }
+        cx.host.count("enforcer.auth.refused", 1);
+        cx.host.count(&refusal.metric(), 1);
+        if cx.host.logs(Level::Debug) {
+            cx.host.log(Level::Debug, format_args!("auth: refused ({}): {refusal}", refusal.detail()));
+        }
+        Step::Respond(Response { identity, ..refusal.fault(&self.realm).respond(self.errors) })
+    }
+
+    /// Headers that only this filter may set are not taken from clients, whatever the operation.
+    fn without_spoofed_claims(&self, headers: &HeaderMap) -> Edits {
+        let spoofed = self.claim_headers.iter().filter(|name| headers.get(name).is_some());
+        spoofed.fold(Edits::default(), |edits, name| edits.remove(name.clone()))
+    }
+}
+
+/// Choreo Connect's answer to an OPTIONS request that the API does not define.
+fn options(allow: String) -> Response {
+    Response {
+        status: 204,
+        headers: vec![("allow".to_owned(), allow)],
+        body: Vec::new(),
+        detail: Detail::new("enforcer_auth_options"),
+        identity: None,
+    }
+}

@@ -5,6 +5,7 @@ use std::{
     fmt,
     hash::{BuildHasher, BuildHasherDefault, Hasher},
     mem,
+    rc::Rc,
     time::Duration,
 };
 
@@ -12,6 +13,12 @@ use std::{
 pub trait Weigh {
     /// In bytes, roughly. Must not change while the value is cached.
     fn weight(&self) -> usize;
+}
+
+impl<T: Weigh> Weigh for Rc<T> {
+    fn weight(&self) -> usize {
+        mem::size_of::<T>().saturating_add((**self).weight())
+    }
 }
 
 /// Values found by byte strings that clients choose, such as tokens.

@@ -57,8 +57,7 @@ pub const NOT_FOUND: Code = Code { code: "404", status: 404, message: "Not Found
 /// The request cannot be understood safely: see [`crate::path`].
 pub const BAD_REQUEST: Code = Code { code: "400", status: 400, message: "Bad Request", hint: "" };
 /// The body is larger than a filter may buffer.
-pub const PAYLOAD_TOO_LARGE: Code =
-    Code { code: "413", status: 413, message: "Payload Too Large", hint: "" };
+pub const PAYLOAD_TOO_LARGE: Code = Code { code: "413", status: 413, message: "Payload Too Large", hint: "" };
 /// Something the decision depends on is out of order; refused, because the alternative is to guess.
 pub const UNCLASSIFIED: Code =
     Code { code: "900900", status: 500, message: "Unclassified Authentication Failure", hint: "" };

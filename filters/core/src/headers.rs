@@ -56,10 +56,7 @@ impl HeaderMap {
     /// All headers in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.entries.iter().filter_map(|entry| {
-            Some((
-                self.bytes.get(entry.name.0..entry.name.1)?,
-                self.bytes.get(entry.value.0..entry.value.1)?,
-            ))
+            Some((self.bytes.get(entry.name.0..entry.name.1)?, self.bytes.get(entry.value.0..entry.value.1)?))
         })
     }
 
@@ -94,7 +91,8 @@ impl HeaderMap {
 fn read_entries(bytes: &[u8]) -> Vec<Entry> {
     let Some((count, mut lengths)) = read_u32(bytes) else { return Vec::new() };
     // Eight bytes of lengths a pair: a count that the buffer cannot hold is a lie.
-    let Some(mut at) = count.checked_mul(8).and_then(|n| n.checked_add(4)).filter(|n| *n <= bytes.len()) else {
+    let Some(mut at) = count.checked_mul(8).and_then(|n| n.checked_add(4)).filter(|n| *n <= bytes.len())
+    else {
         return Vec::new();
     };
     let mut entries = Vec::with_capacity(count);

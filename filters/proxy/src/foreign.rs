@@ -7,7 +7,8 @@ use crate::hostcalls::{self, Status};
 /// Envoy's `verify_signature` (`VerifySignatureArguments` and `VerifySignatureResult`).
 /// `None` where the host has no such function.
 pub fn verify_signature(hash: Hash, public_key: &[u8], signature: &[u8], text: &[u8]) -> Option<bool> {
-    let capacity = [public_key, signature, text].iter().map(|part| part.len()).fold(64, usize::saturating_add);
+    let capacity =
+        [public_key, signature, text].iter().map(|part| part.len()).fold(64, usize::saturating_add);
     let mut arguments = Vec::with_capacity(capacity);
     field(&mut arguments, 1, hash.name().as_bytes());
     field(&mut arguments, 2, public_key);

@@ -196,9 +196,7 @@ impl<F: Filter> Stream<F> {
         };
         match (flow, wanted, direction) {
             (Flow::Continue, true, Direction::Request) => Self::drive(this, worker, Event::RequestTrailers),
-            (Flow::Continue, true, Direction::Response) => {
-                Self::drive(this, worker, Event::ResponseTrailers)
-            }
+            (Flow::Continue, true, Direction::Response) => Self::drive(this, worker, Event::ResponseTrailers),
             (flow, ..) => flow,
         }
     }

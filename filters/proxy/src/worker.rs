@@ -139,11 +139,7 @@ impl<F: Filter> Worker<F> {
         });
     }
 
-    fn on_answer(
-        self: &Rc<Self>,
-        token: u32,
-        read: impl FnOnce() -> Result<CalloutReply, CalloutError>,
-    ) {
+    fn on_answer(self: &Rc<Self>, token: u32, read: impl FnOnce() -> Result<CalloutReply, CalloutError>) {
         let caller = self.agenda.borrow_mut().calls.remove(&token);
         match caller {
             Some(Caller::Background(key)) => match read() {
@@ -190,9 +186,9 @@ impl<F: Filter> Worker<F> {
     /// The requests that wait now, oldest first.
     fn waiting(&self) -> Vec<Rc<RefCell<Stream<F>>>> {
         let mut agenda = self.agenda.borrow_mut();
-        agenda.waiting.retain(|stream| {
-            stream.upgrade().is_some_and(|stream| stream.borrow().deadline().is_some())
-        });
+        agenda
+            .waiting
+            .retain(|stream| stream.upgrade().is_some_and(|stream| stream.borrow().deadline().is_some()));
         agenda.waiting.iter().filter_map(Weak::upgrade).collect()
     }
 
@@ -228,10 +224,8 @@ impl<F: Filter> Worker<F> {
             match dispatch_http(&call) {
                 Ok(token) => self.expect(token, Caller::Background(key)),
                 Err(error) => {
-                    self.host.log(
-                        Level::Warn,
-                        format_args!("{}: cluster `{}`: {error}", F::NAME, call.cluster),
-                    );
+                    self.host
+                        .log(Level::Warn, format_args!("{}: cluster `{}`: {error}", F::NAME, call.cluster));
                     self.background(Background::Fetched(key, Err(error)));
                 }
             }
@@ -242,7 +236,8 @@ impl<F: Filter> Worker<F> {
     fn plan_tick(&self) {
         let now = self.host.monotonic();
         let mut agenda = self.agenda.borrow_mut();
-        let deadlines = agenda.waiting.iter().filter_map(|stream| stream.upgrade()?.try_borrow().ok()?.deadline());
+        let deadlines =
+            agenda.waiting.iter().filter_map(|stream| stream.upgrade()?.try_borrow().ok()?.deadline());
         let mut due = deadlines.chain(agenda.filter_tick).min();
         if !agenda.fetches.is_empty() {
             due = Some(now);
@@ -263,11 +258,9 @@ impl<F: Filter> Worker<F> {
 
 /// Sends an HTTP call and returns the token of its answer.
 pub(crate) fn dispatch_http(call: &HttpCall) -> Result<u32, CalloutError> {
-    let mut headers =
-        vec![(":method", call.method), (":path", &call.path), (":authority", &call.authority)];
+    let mut headers = vec![(":method", call.method), (":path", &call.path), (":authority", &call.authority)];
     headers.extend(call.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
-    hostcalls::dispatch_http(&call.cluster, headers, &call.body, call.timeout.max(AT_ONCE))
-        .map_err(not_sent)
+    hostcalls::dispatch_http(&call.cluster, headers, &call.body, call.timeout.max(AT_ONCE)).map_err(not_sent)
 }
 
 /// Why a call was not even sent.

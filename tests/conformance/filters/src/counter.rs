@@ -11,15 +11,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug)]
-pub struct Counter;
+pub(crate) struct Counter;
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Config {}
+pub(crate) struct Config {}
 
 /// One response.
 #[derive(Debug, Default)]
-pub struct Count {
+pub(crate) struct Count {
     bytes: u64,
     ended: bool,
 }

@@ -11,13 +11,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug)]
-pub struct Replace {
+pub(crate) struct Replace {
     config: Config,
 }
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     /// Largest body, in bytes.
     limit: usize,
     /// Hold the headers until the body is there, and announce its new size to the backend in `x-replaced`.
@@ -41,7 +41,9 @@ impl Filter for Replace {
 
     fn on_event(&mut self, _exchange: &mut (), event: Event<'_>, cx: &mut Cx<'_>) -> Step {
         match event {
-            Event::RequestHead if self.config.hold_head => Step::Hold { limit: self.config.limit, head: true },
+            Event::RequestHead if self.config.hold_head => {
+                Step::Hold { limit: self.config.limit, head: true }
+            }
             Event::RequestHead => Step::Continue(Edits::next(Next {
                 request_body: BodyMode::Rewrite(self.config.limit),
                 ..Next::default()

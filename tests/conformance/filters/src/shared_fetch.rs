@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug)]
-pub struct SharedFetch {
+pub(crate) struct SharedFetch {
     config: Config,
     wanted: bool,
     value: Option<String>,
@@ -22,7 +22,7 @@ pub struct SharedFetch {
 
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
+pub(crate) struct Config {
     cluster: String,
     path: String,
     /// How long a request waits, in milliseconds.

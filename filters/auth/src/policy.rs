@@ -1,0 +1,194 @@
+//! Which operation a request means, and what that operation asks for.
+
+use enforcer_core::{
+    config::ConfigError,
+    headers::HeaderMap,
+    identity::Identity,
+    path::CanonicalPath,
+    table::{ApiEntry, Found, OperationEntry, Table},
+};
+
+use crate::{
+    config::{Api, Issuer, JwtRequirement, Requirement, Scopes},
+    refusal::Refusal,
+    verifier::Verified,
+};
+
+/// The configured APIs, ready to be asked.
+#[derive(Debug)]
+pub struct Policy {
+    /// `None`: no API is configured, and every request needs a token.
+    apis: Option<(Table, Vec<Api>)>,
+    any_token: Vec<Requirement>,
+    /// Names of the issuers, as [`Verified::issuer`] counts them.
+    issuers: Vec<String>,
+}
+
+/// A matched operation: positions in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Target {
+    api: Option<usize>,
+    operation: Option<usize>,
+}
+
+/// What a request asks for.
+#[derive(Debug)]
+pub enum Wanted {
+    Operation(Target),
+    /// OPTIONS, on a path that does not define it: the value of `Allow`.
+    Options(String),
+    Refused(Refusal),
+}
+
+/// The alternatives of one operation.
+#[derive(Debug, Clone, Copy)]
+pub struct Alternatives<'a>(&'a [Requirement]);
+
+impl Alternatives<'_> {
+    /// Nothing is asked for (`security: []`).
+    pub fn is_open(self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One alternative asks for nothing (`security: [{}, ...]`).
+    pub fn is_optional(self) -> bool {
+        self.0.iter().any(|requirement| requirement.jwt.is_none())
+    }
+}
+
+impl Policy {
+    pub fn new(apis: Vec<Api>, issuers: &[Issuer]) -> Result<Self, ConfigError> {
+        let policy = Self {
+            apis: None,
+            any_token: vec![Requirement { jwt: Some(JwtRequirement::default()) }],
+            issuers: issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
+        };
+        for (index, api) in apis.iter().enumerate() {
+            policy.check_issuers(api).map_err(|error| error.under(&format!("apis[{index}]")))?;
+        }
+        if apis.is_empty() {
+            return Ok(policy);
+        }
+        let table = Table::build(apis.iter().map(entry))?;
+        Ok(Self { apis: Some((table, apis)), ..policy })
+    }
+
+    /// An operation that asks for an issuer nobody configured could never be called.
+    fn check_issuers(&self, api: &Api) -> Result<(), ConfigError> {
+        let of_api = api.security.iter().map(|security| ("security".to_owned(), security));
+        let of_operations = api.operations.iter().enumerate().filter_map(|(index, operation)| {
+            Some((format!("operations[{index}].security"), operation.security.as_ref()?))
+        });
+        for (path, security) in of_api.chain(of_operations) {
+            for (index, requirement) in security.iter().enumerate() {
+                let accepted = requirement.jwt.iter().flat_map(|jwt| &jwt.issuers);
+                if let Some(stranger) = accepted.into_iter().find(|name| !self.issuers.contains(name)) {
+                    let path = format!("{path}[{index}].jwt.issuers");
+                    let problem = format!("`{stranger}` is not among `issuers`; add it there");
+                    return Err(ConfigError::at(path, problem));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the operation. A request that matches none is refused.
+    pub fn find(&self, headers: &HeaderMap) -> Wanted {
+        let Some((table, _)) = &self.apis else {
+            return Wanted::Operation(Target { api: None, operation: None });
+        };
+        let path = match CanonicalPath::parse(headers.get(":path").unwrap_or_default()) {
+            Ok(path) => path,
+            Err(refusal) => return Wanted::Refused(Refusal::Path(refusal)),
+        };
+        let host = headers.get_str(":authority").unwrap_or_default();
+        let method = headers.get_str(":method").unwrap_or_default();
+        match table.find(host, &path, method) {
+            Found::Operation { api, operation } => Wanted::Operation(Target { api: Some(api), operation }),
+            Found::WrongMethod { allowed, .. } if method == "OPTIONS" => {
+                Wanted::Options([&["OPTIONS"][..], &allowed].concat().join(", "))
+            }
+            Found::NoApi | Found::NoOperation { .. } | Found::WrongMethod { .. } => {
+                Wanted::Refused(Refusal::NoOperation)
+            }
+        }
+    }
+
+    /// What the operation asks for: its own security, else the API's, else a valid token.
+    pub fn requirement(&self, target: &Target) -> Alternatives<'_> {
+        let api = self.api(target);
+        let operation = api.zip(target.operation).and_then(|(api, index)| api.operations.get(index));
+        let own = operation.and_then(|operation| operation.security.as_ref());
+        Alternatives(own.or_else(|| api?.security.as_ref()).unwrap_or(&self.any_token))
+    }
+
+    /// Whether a verified token satisfies one of the alternatives; if none, why the last one is not.
+    pub fn check(&self, target: &Target, verified: &Verified) -> Result<(), Refusal> {
+        let mut verdict = Ok(());
+        for requirement in self.requirement(target).0 {
+            verdict = match &requirement.jwt {
+                Some(jwt) => self.check_one(jwt, target, verified),
+                None => Ok(()),
+            };
+            if verdict.is_ok() {
+                break;
+            }
+        }
+        verdict
+    }
+
+    fn check_one(&self, jwt: &JwtRequirement, target: &Target, verified: &Verified) -> Result<(), Refusal> {
+        let issuer = self.issuers.get(verified.issuer).map_or("", String::as_str);
+        if !jwt.issuers.is_empty() && !jwt.issuers.iter().any(|name| name == issuer) {
+            return Err(Refusal::IssuerHere { got: issuer.to_owned() });
+        }
+        let has = |scope: &String| verified.identity.scopes.contains(scope);
+        let (enough, expected) = match &jwt.scopes {
+            None => return Ok(()),
+            Some(Scopes::AllOf(scopes)) => (scopes.iter().all(has), ("all of", scopes)),
+            Some(Scopes::AnyOf(scopes)) => (scopes.iter().any(has), ("one of", scopes)),
+        };
+        if enough {
+            return Ok(());
+        }
+        let (how_many, scopes) = expected;
+        Err(Refusal::Scope {
+            template: self.template(target),
+            expected: format!("{how_many} the scopes `{}`", scopes.join(" ")),
+        })
+    }
+
+    /// Completes what is known of a caller by what it calls.
+    pub fn identity(&self, target: &Target, caller: Identity) -> Identity {
+        let Some(api) = self.api(target) else { return caller };
+        let template = self.template(target);
+        let operation = target.operation.and_then(|index| api.operations.get(index));
+        let id = operation.map_or("", |operation| operation.id.as_str());
+        Identity {
+            api: api.name.clone(),
+            version: api.version.clone(),
+            operation: if id.is_empty() { template.clone() } else { id.to_owned() },
+            template,
+            ..caller
+        }
+    }
+
+    /// Base path and template of the matched operation.
+    fn template(&self, target: &Target) -> String {
+        let Some(api) = self.api(target) else { return "/*".to_owned() };
+        let base = api.base_path.trim_end_matches('/');
+        let operation = target.operation.and_then(|index| api.operations.get(index));
+        format!("{base}{}", operation.map_or("/*", |operation| operation.path.as_str()))
+    }
+
+    fn api(&self, target: &Target) -> Option<&Api> {
+        self.apis.as_ref()?.1.get(target.api?)
+    }
+}
+
+fn entry(api: &Api) -> ApiEntry<'_> {
+    let operations = api.operations.iter();
+    let operations =
+        operations.map(|operation| OperationEntry { path: &operation.path, methods: &operation.methods });
+    ApiEntry { hosts: &api.hosts, base_path: &api.base_path, operations: operations.collect() }
+}

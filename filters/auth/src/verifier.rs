@@ -1,0 +1,186 @@
+//! From a token's text to what is known of its bearer.
+
+use std::{collections::HashMap, rc::Rc, time::Duration};
+
+use enforcer_core::{
+    cache::{Cache, Weigh},
+    config::ConfigError,
+    cx::{CalloutError, Cx, HttpReply},
+    filter::{Capabilities, Step},
+    identity::Identity,
+    units::ByteSize,
+};
+use serde_json::Value;
+
+use crate::{
+    claims,
+    config::{Algorithm, Issuer},
+    jwk::Checked,
+    keys::{Keys, Lookup},
+    refusal::Refusal,
+    token::Token,
+};
+
+/// Verifies tokens of the configured issuers, and remembers those it has verified.
+#[derive(Debug)]
+pub struct Verifier {
+    issuers: Vec<Trusted>,
+    by_name: HashMap<String, usize>,
+    cache: Cache<Rc<Verified>>,
+    by_host: bool,
+}
+
+#[derive(Debug)]
+struct Trusted {
+    config: Issuer,
+    keys: Keys,
+}
+
+/// A token that was verified.
+#[derive(Debug)]
+pub struct Verified {
+    /// Of [`Verifier`]'s issuers.
+    pub issuer: usize,
+    /// The caller, without API and operation.
+    pub identity: Identity,
+    /// Claims for the backend: header and value.
+    pub headers: Vec<(String, String)>,
+    /// The keys that it was verified with: when others are in use, it must be verified again.
+    generation: u32,
+}
+
+/// What came of a token.
+#[derive(Debug)]
+pub enum Outcome {
+    Verified(Rc<Verified>),
+    Refused(Refusal),
+    Wait(Step),
+}
+
+impl Verifier {
+    pub fn new(
+        filter: &'static str,
+        issuers: Vec<Issuer>,
+        cache: ByteSize,
+        capabilities: Capabilities,
+    ) -> Result<Self, ConfigError> {
+        if issuers.is_empty() {
+            return Err(ConfigError::at("issuers", "no issuer: nobody could call; name at least one"));
+        }
+        let mut by_name = HashMap::new();
+        let mut trusted = Vec::with_capacity(issuers.len());
+        for (index, config) in issuers.into_iter().enumerate() {
+            let at =
+                |field: &str, problem: String| ConfigError::at(format!("issuers[{index}].{field}"), problem);
+            if by_name.insert(config.issuer.clone(), index).is_some() {
+                return Err(at("issuer", format!("`{}` is configured twice", config.issuer)));
+            }
+            let id = u32::try_from(index).unwrap_or(u32::MAX);
+            let keys = Keys::new(filter, id, &config.issuer, config.jwks.clone())
+                .map_err(|problem| at("jwks", problem))?;
+            trusted.push(Trusted { config, keys });
+        }
+        let by_host = capabilities.verify_signature;
+        Ok(Self { issuers: trusted, by_name, cache: Cache::new(cache.as_usize()), by_host })
+    }
+
+    /// Verifies a token, from the cache if it can. `may_wait`: the request has not waited for keys yet.
+    pub fn verify(&mut self, text: &str, cx: &mut Cx<'_>, may_wait: bool) -> Outcome {
+        let now = cx.host.now();
+        if let Some(known) = self.cache.get(text.as_bytes(), now) {
+            let keys = self.issuers.get(known.issuer).and_then(|issuer| issuer.keys.generation(cx.host));
+            if keys == Some(known.generation) {
+                cx.host.count("enforcer.auth.token_cache.hit", 1);
+                return Outcome::Verified(Rc::clone(known));
+            }
+        }
+        cx.host.count("enforcer.auth.token_cache.miss", 1);
+        match self.verify_anew(text, cx, may_wait, now) {
+            Ok((verified, expires)) => {
+                let verified = Rc::new(verified);
+                self.cache.insert(text.as_bytes(), Rc::clone(&verified), expires);
+                Outcome::Verified(verified)
+            }
+            Err(outcome) => outcome,
+        }
+    }
+
+    fn verify_anew(
+        &mut self,
+        text: &str,
+        cx: &mut Cx<'_>,
+        may_wait: bool,
+        now: Duration,
+    ) -> Result<(Verified, Duration), Outcome> {
+        let refused = Outcome::Refused;
+        let token = Token::parse(text).map_err(|malformed| refused(Refusal::Malformed(malformed)))?;
+        let name = token.claims.get("iss").and_then(Value::as_str);
+        let name = name.ok_or_else(|| refused(Refusal::BadClaim("iss")))?;
+        let unknown = || refused(Refusal::Issuer { got: name.to_owned() });
+        let index = *self.by_name.get(name).ok_or_else(unknown)?;
+        let Trusted { config, keys } = self.issuers.get_mut(index).ok_or_else(unknown)?;
+        let algorithm = allowed(config, &token.header.alg)
+            .ok_or_else(|| refused(Refusal::Algorithm { got: token.header.alg.clone() }))?;
+        // Before the signature: an expired token must not make anybody fetch keys.
+        let expires = claims::check(&token.claims, config, now).map_err(refused)?;
+        let kid = token.header.kid.as_deref();
+        let key = match keys.find(kid, algorithm, cx, may_wait) {
+            Lookup::Found(key) => key,
+            Lookup::Unknown => return Err(refused(Refusal::Key { kid: token.header.kid })),
+            Lookup::Unavailable => {
+                return Err(refused(Refusal::KeysUnavailable { issuer: config.issuer.clone() }));
+            }
+            Lookup::Wait(on, deadline) => return Err(Outcome::Wait(Step::Wait { on, deadline })),
+        };
+        let (genuine, checked) = key.verify(cx.host, self.by_host, token.signed.as_bytes(), &token.signature);
+        cx.host.count(
+            match checked {
+                Checked::ByHost => "enforcer.auth.verify.host",
+                Checked::InRust => "enforcer.auth.verify.rust",
+            },
+            1,
+        );
+        if !genuine {
+            return Err(refused(Refusal::Signature { kid: token.header.kid }));
+        }
+        let identity = claims::identity(&token.claims, config);
+        let headers = claim_headers(config, &identity);
+        let generation = keys.generation(cx.host).unwrap_or_default();
+        Ok((Verified { issuer: index, identity, headers, generation }, expires))
+    }
+
+    pub fn on_tick(&mut self, cx: &mut Cx<'_>) {
+        self.issuers.iter_mut().for_each(|issuer| issuer.keys.on_tick(cx));
+    }
+
+    pub fn on_fetched(&mut self, id: u32, reply: Result<&HttpReply, CalloutError>, cx: &mut Cx<'_>) {
+        let issuer = usize::try_from(id).ok().and_then(|index| self.issuers.get_mut(index));
+        if let Some(issuer) = issuer {
+            issuer.keys.on_fetched(reply, cx);
+        }
+    }
+}
+
+/// The algorithm that a token names, if its issuer may use it.
+fn allowed(issuer: &Issuer, name: &str) -> Option<Algorithm> {
+    issuer.algorithms.iter().copied().find(|algorithm| algorithm.name() == name)
+}
+
+fn claim_headers(issuer: &Issuer, identity: &Identity) -> Vec<(String, String)> {
+    let value = |claim: &str| identity.claims.get(claim).cloned();
+    let mappings = issuer.claim_headers.iter();
+    mappings
+        .filter_map(|mapping| Some((mapping.header.to_ascii_lowercase(), value(&mapping.claim)?)))
+        .collect()
+}
+
+impl Weigh for Verified {
+    fn weight(&self) -> usize {
+        let Identity { issuer, subject, consumer, scopes, claims, .. } = &self.identity;
+        let texts = [issuer.len(), subject.len(), consumer.len()].into_iter();
+        let lists = scopes.iter().map(|scope| scope.len().saturating_add(size_of::<String>()));
+        let pairs = claims.iter().chain(self.headers.iter().map(|(name, value)| (name, value)));
+        let pairs = pairs.map(|(name, value)| name.len().saturating_add(value.len()).saturating_add(64));
+        texts.chain(lists).chain(pairs).fold(0, usize::saturating_add)
+    }
+}
