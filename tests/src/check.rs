@@ -1,0 +1,278 @@
+//! Holds what happened to what was expected.
+
+use std::collections::BTreeMap;
+
+use enforcer_testbed::{Fields, Received};
+use serde_json::Value;
+
+use crate::Error;
+use crate::format::{Expect, Field, Seen};
+use crate::host::{Answered, Exchanges, tells_of_a_crash};
+use crate::template::{self, Names};
+
+/// What happened in one step.
+#[derive(Debug, Default)]
+pub(crate) struct Observed {
+    pub(crate) exchanges: Exchanges,
+    /// By how much counters have grown.
+    pub(crate) counters: BTreeMap<String, u64>,
+    pub(crate) fetches: BTreeMap<String, usize>,
+    pub(crate) log: Vec<String>,
+}
+
+/// The differences, each in a line or two; none when all is as expected.
+pub(crate) fn differences(
+    expect: &Expect,
+    observed: &Observed,
+    names: &impl Names,
+) -> Result<Vec<String>, Error> {
+    let mut found = Differences::default();
+    for answer in &observed.exchanges.answers {
+        found.answer(expect, answer, names)?;
+    }
+    found.invariants(&observed.exchanges);
+    if let Some(seen) = &expect.backend {
+        found.backend(seen, &observed.exchanges.received, names)?;
+    }
+    for (name, grown) in &expect.counters {
+        found.same(&format!("counter `{name}`"), grown, observed.counters.get(name).unwrap_or(&0));
+    }
+    for (service, count) in &expect.fetches {
+        found.same(&format!("requests to `{service}`"), count, observed.fetches.get(service).unwrap_or(&0));
+    }
+    let lines = observed.log.join("\n    ");
+    for text in &expect.log {
+        if !lines.contains(&template::text(text, names)?) {
+            found.0.push(format!("nothing was logged with `{text}`, only:\n    {lines}"));
+        }
+    }
+    for text in &expect.log_absent {
+        if let Some(line) = observed.log.iter().find(|line| line.contains(text)) {
+            found.0.push(format!("logged with `{text}`: {line}"));
+        }
+    }
+    Ok(found.0)
+}
+
+/// What must never be logged, whatever a case is about: crashes, and parts of the tokens it used.
+pub(crate) fn forbidden_lines(log: &[String], tokens: &[String]) -> Vec<String> {
+    // Shorter ones may be part of anything.
+    const TELLING: usize = 24;
+    let secrets: Vec<&str> =
+        tokens.iter().flat_map(|token| token.split('.').skip(1)).filter(|s| s.len() >= TELLING).collect();
+    let mut found = Vec::new();
+    for line in log {
+        if tells_of_a_crash(line) {
+            found.push(format!("a virtual machine died: {line}"));
+        }
+        if secrets.iter().any(|secret| line.contains(secret)) {
+            found.push(format!("a token was logged: {line}"));
+        }
+    }
+    found
+}
+
+#[derive(Default)]
+struct Differences(Vec<String>);
+
+impl Differences {
+    fn same<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, expected: &T, got: &T) {
+        if expected != got {
+            self.0.push(format!("{what}: expected {expected:?}, got {got:?}"));
+        }
+    }
+
+    /// What holds for every request: a local reply never reaches the backend, everything else does so once.
+    fn invariants(&mut self, exchanges: &Exchanges) {
+        let passed = exchanges.answers.iter().filter(|answer| answer.details == "via_upstream").count();
+        self.same(
+            "requests at the backend (those with details `via_upstream`)",
+            &passed,
+            &exchanges.received.len(),
+        );
+    }
+
+    fn answer(&mut self, expect: &Expect, got: &Answered, names: &impl Names) -> Result<(), Error> {
+        if let Some(status) = &expect.status {
+            self.same("status", status, &got.status);
+        }
+        let body = String::from_utf8_lossy(&got.body);
+        if let Some(expected) = &expect.body {
+            self.same("body", &template::text(expected, names)?.as_str(), &body.as_ref());
+        }
+        if let Some(members) = &expect.json {
+            match serde_json::from_str(&body) {
+                Ok(value) => self.subset("body", &template::json(members, names)?, &value),
+                Err(_) => self.0.push(format!("body: expected JSON, got {body:?}")),
+            }
+        }
+        self.fields("header", &expect.headers, &got.headers, names)?;
+        if let Some(details) = &expect.details {
+            self.same("details", details, &got.details);
+        }
+        if let Some(members) = &expect.identity {
+            let members = template::json(members, names)?;
+            // A version byte precedes the JSON.
+            let identity = got.identity.as_deref().and_then(|text| text.strip_prefix('1'));
+            match identity.and_then(|json| serde_json::from_str(json).ok()) {
+                Some(value) => self.subset("identity", &members, &value),
+                None => self.0.push(format!("identity: expected {members}, got {:?}", got.identity)),
+            }
+        }
+        Ok(())
+    }
+
+    fn backend(&mut self, seen: &Seen, received: &[Received], names: &impl Names) -> Result<(), Error> {
+        if received.is_empty() {
+            self.0.push("the backend received nothing".into());
+        }
+        for got in received {
+            if let Some(method) = &seen.method {
+                self.same("method at the backend", method, &got.method);
+            }
+            if let Some(path) = &seen.path {
+                self.same("path at the backend", &template::text(path, names)?, &got.path);
+            }
+            if let Some(body) = &seen.body {
+                self.same("body at the backend", &template::text(body, names)?, &latin1(&got.body));
+            }
+            self.fields("header at the backend", &seen.headers, &got.headers, names)?;
+            self.fields("trailer at the backend", &seen.trailers, &got.trailers, names)?;
+        }
+        Ok(())
+    }
+
+    fn fields(
+        &mut self,
+        what: &str,
+        expected: &BTreeMap<String, Field>,
+        got: &Fields,
+        names: &impl Names,
+    ) -> Result<(), Error> {
+        for (name, field) in expected {
+            let values: Vec<String> = got.all(name).map(latin1).collect();
+            match field {
+                Field::There(there) if *there == values.is_empty() => {
+                    let wanted = if *there { "a value" } else { "none" };
+                    self.0.push(format!("{what} `{name}`: expected {wanted}, got {values:?}"));
+                }
+                Field::There(_) => {}
+                Field::Values(expected) => {
+                    let expected = expected
+                        .iter()
+                        .map(|value| template::text(value, names))
+                        .collect::<Result<Vec<_>, _>>()?;
+                    self.same(&format!("{what} `{name}`"), &expected, &values);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Objects may have more members than expected; `null` stands for a member that is not there.
+    fn subset(&mut self, what: &str, expected: &Value, got: &Value) {
+        let Value::Object(members) = expected else {
+            return self.same(what, expected, got);
+        };
+        for (name, value) in members {
+            self.subset(&format!("{what}.{name}"), value, got.get(name).unwrap_or(&Value::Null));
+        }
+    }
+}
+
+fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().copied().map(char::from).collect()
+}
+
+#[cfg(test)]
+mod tests {
+
+    use super::*;
+
+    struct Nothing;
+
+    impl Names for Nothing {
+        fn value(&self, _: &str) -> Result<Option<Value>, Error> {
+            Ok(None)
+        }
+    }
+
+    fn refused() -> Observed {
+        let answer = Answered {
+            status: 401,
+            headers: Fields::new().with("content-type", "application/json").with("x", b"\xff"),
+            body: br#"{"code":"900901","error_message":"Invalid Credentials"}"#.to_vec(),
+            details: "enforcer_auth_token_missing".into(),
+            identity: Some(r#"1{"api":"Pets"}"#.into()),
+        };
+        Observed {
+            exchanges: Exchanges { answers: vec![answer], received: Vec::new() },
+            counters: BTreeMap::from([("enforcer.auth.refused".into(), 1)]),
+            log: vec!["[debug] no token".into()],
+            ..Observed::default()
+        }
+    }
+
+    fn differences_of(expect: &str, observed: &Observed) -> Vec<String> {
+        differences(&serde_saphyr::from_str(expect).unwrap(), observed, &Nothing).unwrap()
+    }
+
+    #[test]
+    fn what_is_as_expected_passes() {
+        let expect = r#"
+            status: 401
+            json: {code: "900901"}
+            headers: {content-type: application/json, x: "\xff", www-authenticate: false}
+            details: enforcer_auth_token_missing
+            identity: {api: Pets, consumer: null}
+            counters: {enforcer.auth.refused: 1, enforcer.auth.allowed: 0}
+            log: [no token]
+            log_absent: [eyJ]
+        "#;
+        assert_eq!(differences_of(expect, &refused()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_kind_of_difference_is_found() {
+        for (expect, difference) in [
+            ("status: 200", "status: expected 200, got 401"),
+            ("body: x", "body: expected \"x\""),
+            ("json: {code: '1'}", "body.code: expected String(\"1\"), got String(\"900901\")"),
+            ("json: {code: null}", "body.code: expected Null"),
+            ("headers: {x: true, y: true}", "header `y`: expected a value"),
+            ("headers: {x: false}", "header `x`: expected none"),
+            ("headers: {x: [a, b]}", "header `x`: expected [\"a\", \"b\"], got [\"ÿ\"]"),
+            ("details: via_upstream", "details: expected"),
+            ("identity: {api: Cats}", "identity.api: expected"),
+            ("backend: {}", "the backend received nothing"),
+            ("counters: {enforcer.auth.refused: 2}", "counter `enforcer.auth.refused`: expected 2, got 1"),
+            ("fetches: {idp: 1}", "requests to `idp`: expected 1, got 0"),
+            ("log: [expired]", "nothing was logged with `expired`"),
+            ("log_absent: [no token]", "logged with `no token`"),
+        ] {
+            let found = differences_of(expect, &refused());
+            assert!(found.len() == 1 && found[0].contains(difference), "{expect}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_request_at_the_backend_is_always_a_difference() {
+        let mut observed = refused();
+        observed.exchanges.received.push(Received {
+            method: "GET".into(),
+            path: "/".into(),
+            headers: Fields::new(),
+            body: Vec::new(),
+            trailers: Fields::new(),
+        });
+        assert!(differences_of("{}", &observed)[0].contains("expected 0, got 1"));
+    }
+
+    #[test]
+    fn tokens_and_crashes_may_not_be_logged() {
+        let token = format!("h.{}.s", "c".repeat(30));
+        let log = ["all is well".to_owned(), format!("token {token}"), "thread panicked at x".to_owned()];
+        let found = forbidden_lines(&log, &[token]);
+        assert!(found.len() == 2 && found[0].contains("token was logged"), "{found:?}");
+    }
+}

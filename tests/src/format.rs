@@ -1,0 +1,435 @@
+//! The case file, as it is written. `docs/cases.md` explains it to authors.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use enforcer_core::units::Span;
+use serde::{Deserialize, Deserializer, de};
+use serde_json::Value;
+
+use crate::Error;
+use crate::tokens::TokenSpec;
+
+/// One file of cases: a configuration of filters, the world around them, and what must happen.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaseFile {
+    /// What the cases have in common, in a sentence.
+    pub about: String,
+    /// The chain, in the order in which Envoy runs it.
+    pub filters: Vec<FilterSpec>,
+    /// Sets of public keys, for `${key_set.NAME}` and for services.
+    #[serde(default)]
+    pub key_sets: BTreeMap<String, Vec<Value>>,
+    /// Tokens, for `${token.NAME}`.
+    #[serde(default)]
+    pub tokens: BTreeMap<String, TokenSpec>,
+    /// Services that the filters call, by the name of their Envoy cluster.
+    #[serde(default)]
+    pub services: BTreeMap<String, Service>,
+    /// Every case starts with filters that have seen nothing. Otherwise the cases follow one another on the same
+    /// ones, as requests do in a gateway.
+    #[serde(default)]
+    pub fresh: bool,
+    /// The cases, in order.
+    pub cases: Vec<Case>,
+}
+
+/// A filter of the chain.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilterSpec {
+    /// Name of the module's file, without `.wasm`.
+    pub module: String,
+    /// Which of the module's filters: Envoy's `root_id`.
+    pub root_id: String,
+    /// The plugin configuration. Strings may have templates.
+    pub configuration: Value,
+}
+
+/// What a service does when it is asked. What is left out stays as it was.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// The name of the key set that it serves.
+    pub key_set: Option<String>,
+    /// How it answers.
+    pub answer: Option<Answer>,
+}
+
+/// How a service answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Answer {
+    /// As it should: with its key set; the backend with what it received.
+    #[default]
+    Ok,
+    /// 200 with a body that is not JSON.
+    Garbage,
+    /// 200 with no body.
+    Empty,
+    /// 200 with 10 MiB of JSON.
+    Huge,
+    /// 200 with this body.
+    Body(String),
+    /// This status, the body as in `ok`.
+    Status(u16),
+    /// As in `ok`, after this long.
+    Slow(Span),
+    /// Never.
+    Hang,
+    /// The connection is refused.
+    Down,
+}
+
+/// One thing that must hold.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Case {
+    /// Unique in its file.
+    pub name: String,
+    /// Where the expectation comes from.
+    #[serde(deserialize_with = "one_or_many")]
+    pub source: Vec<String>,
+    /// Why it does not run anywhere.
+    #[serde(default)]
+    pub skip: Option<String>,
+    /// The one host on which it runs.
+    #[serde(default)]
+    pub only: Option<Only>,
+    /// The single step of a short case ...
+    #[serde(default)]
+    pub request: Option<Request>,
+    /// ... and what must come of it.
+    #[serde(default)]
+    pub expect: Option<Expect>,
+    /// The steps of a longer one.
+    #[serde(default)]
+    pub steps: Vec<Step>,
+    /// The configuration, in place of the first filter's, that must be refused ...
+    #[serde(default)]
+    pub configuration: Option<Value>,
+    /// ... with all of these texts in the log.
+    #[serde(default)]
+    pub refused: Vec<String>,
+}
+
+/// A case that only one host can show.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Only {
+    /// Which.
+    pub host: HostKind,
+    /// Why not the others.
+    pub because: String,
+}
+
+/// The hosts that run cases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostKind {
+    /// The proxy-wasm host on wasmtime.
+    Harness,
+    /// A real Envoy.
+    Envoy,
+}
+
+/// Something happens: first to the world, then to the clock, then a request.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// Services that behave otherwise from now on; `backend` is one of them.
+    #[serde(default)]
+    pub world: BTreeMap<String, Service>,
+    /// Time that passes. The harness moves its clock; with Envoy it really passes.
+    #[serde(default)]
+    pub elapse: Option<Span>,
+    /// What a client sends.
+    #[serde(default)]
+    pub request: Option<Request>,
+    /// How many clients send it at the same time. Each must get what is expected.
+    #[serde(default)]
+    pub at_once: Option<usize>,
+    /// The request is repeated for this long until it gets what is expected.
+    #[serde(default)]
+    pub within: Option<Span>,
+    /// What must come of it.
+    #[serde(default)]
+    pub expect: Option<Expect>,
+}
+
+/// A request as it goes over the wire. In its strings each character is one byte (ISO 8859-1).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    #[serde(default = "get")]
+    pub method: String,
+    pub path: String,
+    #[serde(default = "localhost")]
+    pub host: String,
+    /// The name of a token to send as `authorization: Bearer`.
+    #[serde(default)]
+    pub token: Option<String>,
+    /// Further fields; a list stands for several fields of one name.
+    #[serde(default)]
+    pub headers: BTreeMap<String, Values>,
+    /// A body with its length.
+    #[serde(default)]
+    pub body: Option<String>,
+    /// A body in chunks.
+    #[serde(default)]
+    pub chunks: Vec<String>,
+    /// What follows the chunks.
+    #[serde(default)]
+    pub trailers: BTreeMap<String, Values>,
+}
+
+/// One value or several.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Values(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for Values {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        one_or_many(deserializer).map(Self)
+    }
+}
+
+/// What must come out. What is not said is not looked at, except for what holds for every case.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    #[serde(default)]
+    pub status: Option<u16>,
+    /// The whole body.
+    #[serde(default)]
+    pub body: Option<String>,
+    /// Members that the body has, among others.
+    #[serde(default)]
+    pub json: Option<Value>,
+    #[serde(default)]
+    pub headers: BTreeMap<String, Field>,
+    /// What Envoy calls response code details.
+    #[serde(default)]
+    pub details: Option<String>,
+    /// What the backend received.
+    #[serde(default)]
+    pub backend: Option<Seen>,
+    /// Members of the published identity, among others; `null` for one that is absent.
+    #[serde(default)]
+    pub identity: Option<Value>,
+    /// By how much these counters have grown in this step, on all workers together.
+    #[serde(default)]
+    pub counters: BTreeMap<String, u64>,
+    /// How many requests these services have received in this step.
+    #[serde(default)]
+    pub fetches: BTreeMap<String, usize>,
+    /// Texts, each of which is in a line that was logged in this step.
+    #[serde(default)]
+    pub log: Vec<String>,
+    /// Texts that are in none.
+    #[serde(default)]
+    pub log_absent: Vec<String>,
+}
+
+/// What the backend must have received.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seen {
+    #[serde(default)]
+    pub method: Option<String>,
+    /// The request target, byte for byte.
+    #[serde(default)]
+    pub path: Option<String>,
+    #[serde(default)]
+    pub headers: BTreeMap<String, Field>,
+    #[serde(default)]
+    pub body: Option<String>,
+    #[serde(default)]
+    pub trailers: BTreeMap<String, Field>,
+}
+
+/// What must be true of the fields of one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// `true`: there is one, whatever its value; `false`: there is none.
+    There(bool),
+    /// Exactly these, in this order.
+    Values(Vec<String>),
+}
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Bool(there) => Ok(Self::There(there)),
+            value => strings(value).map(Self::Values),
+        }
+    }
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    strings(Value::deserialize(deserializer)?)
+}
+
+fn strings<E: de::Error>(value: Value) -> Result<Vec<String>, E> {
+    let values = match value {
+        Value::Array(values) => values,
+        value => vec![value],
+    };
+    let string = |value| match value {
+        Value::String(text) => Ok(text),
+        other => Err(E::custom(format!("`{other}` is no string: put it in quotes"))),
+    };
+    values.into_iter().map(string).collect()
+}
+
+fn get() -> String {
+    "GET".to_owned()
+}
+
+fn localhost() -> String {
+    "localhost".to_owned()
+}
+
+impl CaseFile {
+    /// Reads a file and checks what serde cannot.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let text =
+            fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+        Self::parse(&text).map_err(|problem| Error::Format { path: path.to_owned(), problem })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        // YAML 1.2: `y` and `no` are words, only `true` and `false` are booleans.
+        let options = serde_saphyr::options! { strict_booleans: true };
+        let mut file: Self = serde_saphyr::from_str_with_options(text, options).map_err(|e| e.to_string())?;
+        if file.filters.is_empty() {
+            return Err("`filters` is empty: name the module under test".into());
+        }
+        let mut names = BTreeSet::new();
+        for case in &mut file.cases {
+            case.normalise().map_err(|problem| format!("case `{}`: {problem}", case.name))?;
+            if !names.insert(case.name.clone()) {
+                return Err(format!("two cases are named `{}`", case.name));
+            }
+        }
+        Ok(file)
+    }
+}
+
+/// With a real Envoy time really passes, so a case may not take more of it than this.
+const LONGEST_ON_ENVOY: Span = Span::from_secs(10);
+
+impl Case {
+    /// Turns the short form into the long one.
+    fn normalise(&mut self) -> Result<(), String> {
+        if self.source.iter().all(|source| source.trim().is_empty()) {
+            return Err("say where the expectation comes from, in `source`".into());
+        }
+        let forms = [
+            self.request.is_some() || self.expect.is_some(),
+            !self.steps.is_empty(),
+            self.configuration.is_some(),
+        ];
+        if forms.iter().filter(|form| **form).count() != 1 {
+            return Err("give it either `request` and `expect`, or `steps`, or `configuration`".into());
+        }
+        if self.configuration.is_some() == self.refused.is_empty() {
+            return Err("`configuration` and `refused` belong together".into());
+        }
+        if self.request.is_some() || self.expect.is_some() {
+            let (request, expect) = (self.request.take(), self.expect.take());
+            self.steps.push(Step { request, expect, ..Step::default() });
+        }
+        self.steps.iter().try_for_each(Step::check)?;
+        let elapsing = |step: &Step| step.elapse.unwrap_or_default().duration();
+        if self.runs_on(HostKind::Envoy)
+            && self.steps.iter().map(elapsing).sum::<std::time::Duration>() > LONGEST_ON_ENVOY.duration()
+        {
+            return Err(format!("more than {LONGEST_ON_ENVOY} elapse: leave it to the harness, by `only`"));
+        }
+        Ok(())
+    }
+
+    /// Whether this host can show it.
+    pub(crate) fn runs_on(&self, host: HostKind) -> bool {
+        self.only.as_ref().is_none_or(|only| only.host == host)
+    }
+}
+
+impl Step {
+    fn check(&self) -> Result<(), String> {
+        let Some(request) = &self.request else {
+            let idle = self.world.is_empty() && self.elapse.is_none();
+            return if idle { Err("a step does nothing".into()) } else { Ok(()) };
+        };
+        if self.expect.is_none() {
+            return Err(format!("nothing is expected of `{} {}`", request.method, request.path));
+        }
+        if request.body.is_some() && !request.chunks.is_empty() {
+            return Err("a request has either `body` or `chunks`".into());
+        }
+        if !request.trailers.is_empty() && request.chunks.is_empty() {
+            return Err("trailers need `chunks` before them".into());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "about: x\nfilters: [{module: auth, root_id: auth, configuration: {}}]\ncases:\n";
+
+    fn parse(cases: &str) -> Result<CaseFile, String> {
+        CaseFile::parse(&format!("{HEAD}{cases}"))
+    }
+
+    #[test]
+    fn a_short_case_is_one_step() {
+        let file = parse(
+            r#"
+  - name: a
+    source: cc/X.y
+    request: {path: "/\xff", headers: {a: [x, y]}}
+    expect: {status: 401, headers: {www-authenticate: true, b: "1"}, json: {code: "900901"}}
+"#,
+        )
+        .unwrap();
+        let step = &file.cases[0].steps[0];
+        let request = step.request.as_ref().unwrap();
+        assert_eq!((request.method.as_str(), request.path.as_str()), ("GET", "/\u{ff}"));
+        assert_eq!(request.headers["a"], Values(vec!["x".into(), "y".into()]));
+        let expect = step.expect.as_ref().unwrap();
+        assert_eq!(expect.headers["www-authenticate"], Field::There(true));
+        assert_eq!(expect.json, Some(serde_json::json!({ "code": "900901" })));
+    }
+
+    #[test]
+    fn answers_are_words_or_have_a_value() {
+        let file = parse(
+            "  - {name: a, source: b, steps: [{world: {idp: {answer: {slow: 2s}}, b: {answer: down}}}]}",
+        )
+        .unwrap();
+        let world = &file.cases[0].steps[0].world;
+        assert_eq!(world["idp"].answer, Some(Answer::Slow(Span::from_secs(2))));
+        assert_eq!(world["b"].answer, Some(Answer::Down));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (cases, problem) in [
+            ("  - {name: a, source: b}", "case `a`: give it either"),
+            ("  - {name: a, source: b, request: {path: /}}", "nothing is expected of `GET /`"),
+            ("  - {name: a, source: '', request: {path: /}, expect: {}}", "say where the expectation"),
+            ("  - {name: a, source: b, request: {path: /}, expect: {stat: 1}}", "stat"),
+            ("  - {name: a, source: b, steps: [{elapse: 11s}]}", "leave it to the harness"),
+            ("  - {name: a, source: b, configuration: {}}", "belong together"),
+            ("  - {name: a, source: b, steps: [{}]}", "does nothing"),
+        ] {
+            let error = parse(cases).unwrap_err();
+            assert!(error.contains(problem), "{cases}: {error}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The configuration of the Envoy that runs a case file.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use super::{BACKEND, Plugin};
+
+/// The name of the one listener.
+pub(super) const LISTENER: &str = "cases";
+
+/// One listener, the chain of filters, and a cluster for each service. Everything that Envoy could do for the
+/// filters is left out: paths are not normalised, so that the filters' own care is what is tested.
+pub(super) fn bootstrap(plugins: &[Plugin], services: &BTreeMap<String, SocketAddr>) -> Value {
+    let mut filters: Vec<Value> = plugins.iter().map(wasm_filter).collect();
+    filters.push(json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
+    }));
+    let clusters: Vec<Value> = services.iter().map(|(name, address)| cluster(name, *address)).collect();
+    json!({
+        "static_resources": { "listeners": [listener(&filters)], "clusters": clusters },
+    })
+}
+
+fn wasm_filter(plugin: &Plugin) -> Value {
+    json!({
+        "name": plugin.root_id,
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
+            "config": {
+                "name": plugin.root_id,
+                "root_id": plugin.root_id,
+                "failure_policy": "FAIL_RELOAD",
+                "configuration": {
+                    "@type": "type.googleapis.com/google.protobuf.StringValue",
+                    "value": plugin.configuration.to_string(),
+                },
+                "vm_config": {
+                    "vm_id": "enforcer",
+                    "runtime": "envoy.wasm.runtime.v8",
+                    "code": { "local": { "filename": plugin.wasm } },
+                },
+            },
+        },
+    })
+}
+
+fn listener(filters: &[Value]) -> Value {
+    json!({
+        "name": LISTENER,
+        "address": { "socket_address": { "address": "127.0.0.1", "port_value": 0 } },
+        "filter_chains": [{ "filters": [{
+            "name": "envoy.filters.network.http_connection_manager",
+            "typed_config": {
+                "@type":
+                    "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+                "stat_prefix": "cases",
+                "normalize_path": false,
+                "merge_slashes": false,
+                "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
+                // Hostile tokens are to reach the filters.
+                "max_request_headers_kb": 1024,
+                "http_protocol_options": { "enable_trailers": true },
+                "http_filters": filters,
+                "access_log": [access_log()],
+                "route_config": { "virtual_hosts": [{
+                    "name": "all",
+                    "domains": ["*"],
+                    "routes": [{ "match": { "prefix": "/" }, "route": { "cluster": BACKEND } }],
+                }] },
+            },
+        }] }],
+    })
+}
+
+fn access_log() -> Value {
+    json!({
+        "name": "envoy.access_loggers.stdout",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
+            "log_format": { "json_format": {
+                "details": "%RESPONSE_CODE_DETAILS%",
+                "identity": "%FILTER_STATE(wasm.enforcer:PLAIN)%",
+            } },
+        },
+    })
+}
+
+fn cluster(name: &str, address: SocketAddr) -> Value {
+    let socket = json!({ "address": address.ip().to_string(), "port_value": address.port() });
+    json!({
+        "name": name,
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": { "socket_address": socket } } }] }],
+        },
+    })
+}

@@ -1,0 +1,229 @@
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use enforcer_testbed::{EchoBackend, Envoy, EnvoyBinary, RawClient, Reply, Response, Version};
+use serde_json::Value;
+
+use super::{Answered, BACKEND, Behaviour, Exchanges, Host, Scene, Stage, WireRequest, bootstrap};
+use crate::Error;
+use crate::format::{Answer, HostKind};
+
+/// How long the access log may lag behind an answer.
+const LOG_LIMIT: Duration = Duration::from_secs(5);
+const POLL: Duration = Duration::from_millis(5);
+/// Longer than any client waits.
+const NEVER: Duration = Duration::from_secs(120);
+const HUGE: usize = 10 << 20;
+
+/// A real Envoy, a new one for each start.
+pub(crate) struct EnvoyHost {
+    binary: EnvoyBinary,
+    version: Version,
+}
+
+impl EnvoyHost {
+    pub(crate) fn new(binary: EnvoyBinary) -> Result<Self, Error> {
+        let version = binary.version()?;
+        Ok(Self { binary, version })
+    }
+}
+
+impl Host for EnvoyHost {
+    fn kind(&self) -> HostKind {
+        HostKind::Envoy
+    }
+
+    fn name(&self) -> String {
+        format!("envoy {}", self.version)
+    }
+
+    fn start(&self, scene: &Scene) -> Result<Box<dyn Stage>, Error> {
+        let mut services = BTreeMap::from([(BACKEND.to_owned(), Service::start(&Behaviour::default())?)]);
+        for (name, behaviour) in &scene.services {
+            services.insert(name.clone(), Service::start(behaviour)?);
+        }
+        let config = bootstrap::bootstrap(&scene.plugins, &addresses(&services));
+        let envoy = self.binary.options(config.to_string()).component_log_level("wasm:debug").start()?;
+        let client = envoy.client(bootstrap::LISTENER)?;
+        Ok(Box::new(EnvoyStage { envoy, client, services }))
+    }
+
+    fn refusal(&self, scene: &Scene) -> Result<Option<String>, Error> {
+        // Nothing is called in this mode: any address will do.
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+        let names = scene.services.keys().cloned().chain([BACKEND.to_owned()]);
+        let config = bootstrap::bootstrap(&scene.plugins, &names.map(|name| (name, nowhere)).collect());
+        match self.binary.validate(config.to_string()) {
+            Ok(()) => Ok(None),
+            Err(enforcer_testbed::Error::Rejected { log, .. }) => Ok(Some(log)),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+fn addresses(services: &BTreeMap<String, Service>) -> BTreeMap<String, SocketAddr> {
+    services.iter().map(|(name, service)| (name.clone(), service.address)).collect()
+}
+
+/// Fields drop in this order: Envoy before what it talks to.
+struct EnvoyStage {
+    envoy: Envoy,
+    client: RawClient,
+    services: BTreeMap<String, Service>,
+}
+
+impl EnvoyStage {
+    /// The access log's lines of requests that have been answered: it is written a moment later.
+    fn logged(&self, mark: usize, count: usize) -> Result<Vec<String>, Error> {
+        let asked = Instant::now();
+        loop {
+            let lines = self.envoy.access_log().since(mark);
+            if lines.len() >= count {
+                return Ok(lines);
+            }
+            if asked.elapsed() > LOG_LIMIT {
+                let got = lines.len();
+                return Err(Error::Case(format!("{count} answers, but {got} lines in Envoy's access log")));
+            }
+            std::thread::sleep(POLL);
+        }
+    }
+}
+
+impl Stage for EnvoyStage {
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    fn change(&mut self, service: &str, behaviour: &Behaviour) -> Result<(), Error> {
+        match self.services.get_mut(service) {
+            Some(service) => service.change(behaviour),
+            None => Err(Error::Case(format!("there is no service `{service}` in this file"))),
+        }
+    }
+
+    fn elapse(&mut self, time: Duration) -> Result<(), Error> {
+        std::thread::sleep(time);
+        Ok(())
+    }
+
+    fn send(&mut self, request: &WireRequest, copies: usize) -> Result<Exchanges, Error> {
+        let mark = self.envoy.access_log().mark();
+        if let Some(backend) = self.services.get(BACKEND).and_then(|backend| backend.server.as_ref()) {
+            backend.clear();
+        }
+        let (client, wire, method) = (self.client, request.to_http1(), request.method.as_str());
+        let answers: Vec<Result<Response, enforcer_testbed::Error>> = std::thread::scope(|scope| {
+            let send = || exchange(client, &wire, method);
+            let clients: Vec<_> = (0..copies).map(|_| scope.spawn(send)).collect();
+            let gone = || Err(enforcer_testbed::Error::Http("a client's thread panicked".into()));
+            clients.into_iter().map(|client| client.join().unwrap_or_else(|_| gone())).collect()
+        });
+        let answers = answers.into_iter().collect::<Result<Vec<_>, _>>()?;
+        self.envoy.check_alive()?;
+        let logged = self.logged(mark, answers.len())?;
+        let backend = self.services.get(BACKEND).and_then(|backend| backend.server.as_ref());
+        Ok(Exchanges {
+            answers: answers.into_iter().zip(&logged).map(|(answer, line)| answered(answer, line)).collect(),
+            received: backend.map(EchoBackend::received).unwrap_or_default(),
+        })
+    }
+
+    fn counters(&self) -> Result<BTreeMap<String, u64>, Error> {
+        let stats = self.envoy.stats()?.into_iter();
+        Ok(stats
+            .filter_map(|(name, value)| Some((name.strip_prefix("wasmcustom.")?.to_owned(), value)))
+            .collect())
+    }
+
+    fn fetches(&self, service: &str) -> usize {
+        self.services.get(service).map_or(0, Service::received)
+    }
+
+    fn log_mark(&self) -> usize {
+        self.envoy.log().mark()
+    }
+
+    fn log_since(&self, mark: usize) -> Vec<String> {
+        self.envoy.log().since(mark)
+    }
+}
+
+fn exchange(client: RawClient, wire: &[u8], method: &str) -> Result<Response, enforcer_testbed::Error> {
+    let mut connection = client.connect()?;
+    connection.write(wire)?;
+    connection.read(method)
+}
+
+fn answered(response: Response, logged: &str) -> Answered {
+    let line: Value = serde_json::from_str(logged).unwrap_or_default();
+    let text = |name: &str| line.get(name).and_then(Value::as_str).map(str::to_owned);
+    Answered {
+        status: response.status,
+        headers: response.headers,
+        body: response.body,
+        details: text("details").unwrap_or_default(),
+        identity: text("identity"),
+    }
+}
+
+/// A server that can go down and come back on its port.
+struct Service {
+    address: SocketAddr,
+    server: Option<EchoBackend>,
+    /// Received by earlier servers on this port.
+    before: usize,
+}
+
+impl Service {
+    fn start(behaviour: &Behaviour) -> Result<Self, Error> {
+        let server = EchoBackend::start()?;
+        let mut service = Self { address: server.address(), server: Some(server), before: 0 };
+        service.change(behaviour)?;
+        Ok(service)
+    }
+
+    fn change(&mut self, behaviour: &Behaviour) -> Result<(), Error> {
+        if behaviour.answer == Answer::Down {
+            self.before = self.received();
+            self.server = None;
+            return Ok(());
+        }
+        let server = match self.server.take() {
+            Some(server) => server,
+            None => EchoBackend::start_on(self.address.port())?,
+        };
+        server.answer(reply(behaviour));
+        self.server = Some(server);
+        Ok(())
+    }
+
+    fn received(&self) -> usize {
+        let now = self.server.as_ref().map_or(0, |server| server.received().len());
+        self.before.saturating_add(now)
+    }
+}
+
+fn reply(behaviour: &Behaviour) -> Reply {
+    let well = |reply: Reply| match &behaviour.document {
+        Some(document) => reply.header("content-type", "application/json").body(document),
+        None => reply,
+    };
+    match &behaviour.answer {
+        // A server that is down answers nothing at all.
+        Answer::Ok | Answer::Down => well(Reply::default()),
+        Answer::Garbage => Reply::default().body("<html>not what you asked for</html>"),
+        Answer::Empty => Reply::default().body(""),
+        Answer::Huge => Reply::default().body(huge()),
+        Answer::Body(body) => Reply::default().body(body),
+        Answer::Status(status) => well(Reply::status(*status)),
+        Answer::Slow(time) => well(Reply::slow(time.duration())),
+        Answer::Hang => Reply::slow(NEVER),
+    }
+}
+
+/// A key set of many megabytes that is right otherwise.
+fn huge() -> String {
+    format!(r#"{{"keys":[],"pad":"{}"}}"#, "x".repeat(HUGE))
+}

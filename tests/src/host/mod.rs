@@ -1,0 +1,112 @@
+//! What runs the filters: one trait, one implementation a host.
+
+mod bootstrap;
+mod envoy;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use enforcer_testbed::{Fields, Received};
+use serde_json::Value;
+
+pub(crate) use envoy::EnvoyHost;
+pub(crate) use wire::{WireBody, WireRequest};
+
+use crate::Error;
+use crate::format::{Answer, HostKind};
+
+/// The name of the service that requests end at.
+pub(crate) const BACKEND: &str = "backend";
+
+/// Something that runs proxy-wasm modules.
+pub(crate) trait Host {
+    fn kind(&self) -> HostKind;
+
+    /// How the summary calls it: `envoy 1.40.0`.
+    fn name(&self) -> String;
+
+    /// Starts the filters on new virtual machines.
+    fn start(&self, scene: &Scene) -> Result<Box<dyn Stage>, Error>;
+
+    /// Configures the filters and nothing more. `Some` is the log of a refusal.
+    fn refusal(&self, scene: &Scene) -> Result<Option<String>, Error>;
+}
+
+/// What a host starts with.
+#[derive(Clone, Debug)]
+pub(crate) struct Scene {
+    pub(crate) plugins: Vec<Plugin>,
+    pub(crate) services: BTreeMap<String, Behaviour>,
+}
+
+/// One filter, ready to be loaded.
+#[derive(Clone, Debug)]
+pub(crate) struct Plugin {
+    pub(crate) wasm: PathBuf,
+    pub(crate) root_id: String,
+    pub(crate) configuration: Value,
+}
+
+/// How a service behaves now.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Behaviour {
+    /// What it serves when all is well; `None` at the backend, which echoes.
+    pub(crate) document: Option<String>,
+    pub(crate) answer: Answer,
+}
+
+/// Running filters with the world around them.
+pub(crate) trait Stage {
+    /// The wall clock as the filters see it.
+    fn now(&self) -> SystemTime;
+
+    /// A service behaves otherwise from now on.
+    fn change(&mut self, service: &str, behaviour: &Behaviour) -> Result<(), Error>;
+
+    /// Time passes.
+    fn elapse(&mut self, time: Duration) -> Result<(), Error>;
+
+    /// Sends a request as many times at once, and waits for all the answers and for what was logged of them.
+    fn send(&mut self, request: &WireRequest, copies: usize) -> Result<Exchanges, Error>;
+
+    /// The filters' counters, summed over all workers.
+    fn counters(&self) -> Result<BTreeMap<String, u64>, Error>;
+
+    /// How many requests a service has received so far.
+    fn fetches(&self, service: &str) -> usize;
+
+    /// How many lines have been logged so far.
+    fn log_mark(&self) -> usize;
+
+    /// The lines from there on.
+    fn log_since(&self, mark: usize) -> Vec<String>;
+}
+
+/// What came of requests sent at once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Exchanges {
+    pub(crate) answers: Vec<Answered>,
+    /// What the backend received of them, in any order.
+    pub(crate) received: Vec<Received>,
+}
+
+/// What one client got, and what the access log says of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    pub(crate) headers: Fields,
+    pub(crate) body: Vec<u8>,
+    /// `%RESPONSE_CODE_DETAILS%`.
+    pub(crate) details: String,
+    /// `%FILTER_STATE(wasm.enforcer:PLAIN)%`, version byte and all.
+    pub(crate) identity: Option<String>,
+}
+
+/// What is in the log when a virtual machine has died: Envoy's words, the SDK's, and the harness's.
+pub(crate) fn tells_of_a_crash(line: &str) -> bool {
+    ["failed: Uncaught", "panicked at", "wasm_fail_stream", "the virtual machine died"]
+        .iter()
+        .any(|sign| line.contains(sign))
+}

@@ -1,0 +1,90 @@
+//! Keys by name, `rsa-1` or `ec-2`: made when first asked for, the same for a whole run.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use enforcer_testbed::{Alg, Keys};
+use serde_json::{Map, Value, json};
+
+use crate::Error;
+
+/// A key pair out of the ring.
+#[derive(Clone)]
+pub(crate) struct Key {
+    pub(crate) keys: Arc<Keys>,
+    /// What it signs with unless told otherwise.
+    pub(crate) alg: Alg,
+}
+
+impl Key {
+    /// Looks up `rsa-N` or `ec-N`.
+    pub(crate) fn named(name: &str) -> Result<Self, Error> {
+        let unknown = || Error::Case(format!("`{name}` is no key: write `rsa-1`, `ec-1`, `rsa-2`, ..."));
+        let (kind, number) = name.split_once('-').ok_or_else(unknown)?;
+        let alg = match kind {
+            "rsa" => Alg::RS256,
+            "ec" => Alg::ES256,
+            _ => return Err(unknown()),
+        };
+        Ok(Self { keys: pair(number.parse().map_err(|_| unknown())?)?, alg })
+    }
+}
+
+fn pair(number: u32) -> Result<Arc<Keys>, Error> {
+    static RING: Mutex<BTreeMap<u32, Arc<Keys>>> = Mutex::new(BTreeMap::new());
+    // Held while a key is made, so that two hosts never make two of one number.
+    let mut ring = RING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(keys) = ring.get(&number) {
+        return Ok(Arc::clone(keys));
+    }
+    let keys = if number == 1 { Keys::shared()? } else { Arc::new(Keys::generate(number)?) };
+    ring.insert(number, Arc::clone(&keys));
+    Ok(keys)
+}
+
+/// A key set (RFC 7517 section 5) from its entries: the name of a key, or an object. An object with `key` is that
+/// key with the other members set (`null`: removed); any other object goes in as it is.
+pub(crate) fn key_set(entries: &[Value]) -> Result<Value, Error> {
+    let keys = entries.iter().map(entry).collect::<Result<Vec<_>, _>>()?;
+    Ok(json!({ "keys": keys }))
+}
+
+fn entry(entry: &Value) -> Result<Value, Error> {
+    let jwk = |name: &str| Key::named(name).map(|key| key.keys.jwk(key.alg));
+    match entry {
+        Value::String(name) => jwk(name),
+        Value::Object(members) => match members.get("key").and_then(Value::as_str) {
+            Some(name) => Ok(changed(jwk(name)?, members)),
+            None => Ok(entry.clone()),
+        },
+        other => Ok(other.clone()),
+    }
+}
+
+fn changed(mut jwk: Value, changes: &Map<String, Value>) -> Value {
+    if let Some(members) = jwk.as_object_mut() {
+        members.extend(changes.clone());
+        members.retain(|name, value| name != "key" && !value.is_null());
+    }
+    jwk
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_names_changes_or_anything() {
+        let set = key_set(&[
+            json!("ec-1"),
+            json!({ "key": "rsa-1", "kid": "other", "use": null }),
+            json!({ "kty": "oct" }),
+            json!(5),
+        ])
+        .unwrap();
+        assert_eq!((&set["keys"][0]["kid"], &set["keys"][0]["kty"]), (&json!("ec-1"), &json!("EC")));
+        assert_eq!((&set["keys"][1]["kid"], set["keys"][1].get("use")), (&json!("other"), None));
+        assert_eq!((&set["keys"][2], &set["keys"][3]), (&json!({ "kty": "oct" }), &json!(5)));
+        assert!(key_set(&[json!("dsa-1")]).unwrap_err().to_string().contains("`dsa-1`"));
+    }
+}

@@ -1,0 +1,169 @@
+//! Runs case files on hosts and sums up.
+
+mod case;
+
+use std::path::{Path, PathBuf};
+
+use enforcer_testbed::EnvoyBinary;
+
+use crate::Error;
+use crate::format::{Case, CaseFile};
+use crate::host::{EnvoyHost, Host};
+use crate::scenarios::{self, Index};
+
+/// What became of one case on one host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Everything was as expected.
+    Passed,
+    /// These were the differences.
+    Failed(Vec<String>),
+    /// Not run, for this reason.
+    Skipped(String),
+    /// Another host shows it, for this reason.
+    Elsewhere(String),
+}
+
+/// All outcomes on one host.
+#[derive(Debug)]
+pub(crate) struct HostReport {
+    host: String,
+    results: Vec<CaseResult>,
+}
+
+#[derive(Debug)]
+struct CaseResult {
+    /// `jwt.yaml: a good token`.
+    name: String,
+    sources: Vec<String>,
+    outcome: Outcome,
+}
+
+/// What became of all cases on all hosts.
+#[derive(Debug)]
+pub struct Report {
+    hosts: Vec<HostReport>,
+    index: Option<Index>,
+}
+
+/// The oldest release that we support, where `make envoy-1.36` puts it.
+const OLDER: &str = "../.tools/envoy-1.36.4/envoy";
+
+/// Runs the case files of a folder, those of their cases whose file or name contains the filter, on every host
+/// there is.
+pub fn run_all(folder: &Path, filter: &str) -> Result<Report, Error> {
+    let files = read_all(folder)?;
+    let reports = hosts()?.into_iter().map(|host| run_on(host.as_ref(), &files, filter));
+    Report::new(reports.collect::<Result<_, _>>()?)
+}
+
+fn hosts() -> Result<Vec<Box<dyn Host>>, Error> {
+    let mut hosts: Vec<Box<dyn Host>> = Vec::new();
+    match EnvoyBinary::find_or_skip()? {
+        Some(binary) => hosts.push(Box::new(EnvoyHost::new(binary)?)),
+        None => println!("the cases run on no real Envoy"),
+    }
+    match older_envoy()? {
+        Some(binary) => hosts.push(Box::new(EnvoyHost::new(binary)?)),
+        None => println!("the cases run on no older Envoy: run `make envoy-1.36`, or set ENVOY_OLDER"),
+    }
+    hosts.dedup_by_key(|host| host.name());
+    Ok(hosts)
+}
+
+fn older_envoy() -> Result<Option<EnvoyBinary>, Error> {
+    let named = std::env::var_os("ENVOY_OLDER").filter(|path| !path.is_empty()).map(PathBuf::from);
+    let installed = || Some(Path::new(env!("CARGO_MANIFEST_DIR")).join(OLDER)).filter(|path| path.is_file());
+    Ok(named.or_else(installed).map(EnvoyBinary::at).transpose()?)
+}
+
+/// Case files with their names, in the order of the names.
+pub(crate) fn read_all(folder: &Path) -> Result<Vec<(String, CaseFile)>, Error> {
+    let unreadable = |source| Error::Read { path: folder.to_owned(), source };
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+        .map_err(unreadable)?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    paths.sort();
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    paths.iter().map(|path| Ok((name(path), CaseFile::read(path)?))).collect()
+}
+
+/// Runs the cases whose name or file contains the filter.
+pub(crate) fn run_on(
+    host: &dyn Host,
+    files: &[(String, CaseFile)],
+    filter: &str,
+) -> Result<HostReport, Error> {
+    let mut results = Vec::new();
+    for (name, file) in files {
+        let chosen: Vec<&Case> =
+            file.cases.iter().filter(|case| format!("{name}: {}", case.name).contains(filter)).collect();
+        let outcomes = case::run(host, file, &chosen)?;
+        for (case, outcome) in chosen.iter().zip(outcomes) {
+            let name = format!("{name}: {}", case.name);
+            if let Outcome::Failed(differences) = &outcome {
+                println!("FAILED on {}: {name}\n  {}", host.name(), differences.join("\n  "));
+            }
+            results.push(CaseResult { name, sources: case.source.clone(), outcome });
+        }
+    }
+    Ok(HostReport { host: host.name(), results })
+}
+
+impl Report {
+    pub(crate) fn new(hosts: Vec<HostReport>) -> Result<Self, Error> {
+        Ok(Self { hosts, index: Index::from_env()? })
+    }
+
+    /// Scenarios of which every case passed on every host that ran it, and what is wrong with sources.
+    fn scenarios(&self) -> (usize, Vec<String>) {
+        let with = |wanted: fn(&Outcome) -> bool| {
+            let results = self.hosts.iter().flat_map(|host| &host.results);
+            let sources =
+                results.filter(move |result| wanted(&result.outcome)).flat_map(|result| &result.sources);
+            scenarios::distinct(sources.filter_map(|source| scenarios::scenario(source)), self.index.as_ref())
+        };
+        let (passed, mut mistakes) = with(|outcome| *outcome == Outcome::Passed);
+        let (failed, more) = with(|outcome| matches!(outcome, Outcome::Failed(_) | Outcome::Skipped(_)));
+        mistakes.extend(more);
+        mistakes.sort();
+        mistakes.dedup();
+        (passed.difference(&failed).count(), mistakes)
+    }
+
+    /// The lines that end a run.
+    pub fn summary(&self) -> String {
+        let mut lines = Vec::new();
+        for host in &self.hosts {
+            let count = |wanted: fn(&Outcome) -> bool| {
+                host.results.iter().filter(|result| wanted(&result.outcome)).count()
+            };
+            for result in &host.results {
+                if let Outcome::Skipped(reason) = &result.outcome {
+                    lines.push(format!("skipped on {}: {}: {reason}", host.host, result.name));
+                }
+            }
+            lines.push(format!(
+                "cases on {}: {} passed, {} failed, {} skipped, {} for other hosts",
+                host.host,
+                count(|outcome| *outcome == Outcome::Passed),
+                count(|outcome| matches!(outcome, Outcome::Failed(_))),
+                count(|outcome| matches!(outcome, Outcome::Skipped(_))),
+                count(|outcome| matches!(outcome, Outcome::Elsewhere(_))),
+            ));
+        }
+        let (passed, mistakes) = self.scenarios();
+        lines.extend(mistakes);
+        let unchecked =
+            if self.index.is_some() { "" } else { " (names unchecked: ENFORCER_SAMPLES is not set)" };
+        lines.push(format!("Choreo Connect scenarios: {passed}/{}{unchecked}", scenarios::TOTAL));
+        lines.join("\n")
+    }
+
+    /// True when nothing failed and every scenario named exists.
+    pub fn passed(&self) -> bool {
+        let failed = |result: &CaseResult| matches!(result.outcome, Outcome::Failed(_));
+        !self.hosts.iter().flat_map(|host| &host.results).any(failed) && self.scenarios().1.is_empty()
+    }
+}

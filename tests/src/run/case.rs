@@ -1,0 +1,288 @@
+//! One case file on one host.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use enforcer_testbed::Fields;
+use serde_json::Value;
+
+use super::Outcome;
+use crate::Error;
+use crate::check::{self, Observed};
+use crate::format::{Case, CaseFile, Request, Service, Step, Values};
+use crate::host::{BACKEND, Behaviour, Host, Plugin, Scene, Stage, WireBody, WireRequest};
+use crate::keys;
+use crate::template::{self, Names};
+use crate::tokens::{TokenSpec, latin1};
+
+/// Between two attempts of a step that has `within`.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// The outcome of each case, in order.
+pub(super) fn run(host: &dyn Host, file: &CaseFile, cases: &[&Case]) -> Result<Vec<Outcome>, Error> {
+    let mut shared = None;
+    cases.iter().map(|case| run_case(host, file, case, &mut shared)).collect()
+}
+
+fn run_case(
+    host: &dyn Host,
+    file: &CaseFile,
+    case: &Case,
+    shared: &mut Option<Actors>,
+) -> Result<Outcome, Error> {
+    if let Some(reason) = &case.skip {
+        return Ok(Outcome::Skipped(reason.clone()));
+    }
+    if let Some(only) = case.only.as_ref().filter(|only| only.host != host.kind()) {
+        return Ok(Outcome::Elsewhere(only.because.clone()));
+    }
+    let differences = match &case.configuration {
+        Some(configuration) => refuse(host, file, configuration, &case.refused)?,
+        None => {
+            let actors = match shared.take().filter(|_| !file.fresh) {
+                Some(actors) => actors,
+                None => Actors::gather(host, file)?,
+            };
+            shared.insert(actors).play(file, case)
+        }
+    };
+    Ok(if differences.is_empty() { Outcome::Passed } else { Outcome::Failed(differences) })
+}
+
+fn refuse(
+    host: &dyn Host,
+    file: &CaseFile,
+    configuration: &Value,
+    texts: &[String],
+) -> Result<Vec<String>, Error> {
+    let mut scene = scene(file)?;
+    let names = CaseNames::new(file, SystemTime::now());
+    if let Some(first) = scene.plugins.first_mut() {
+        first.configuration = template::json(configuration, &names)?;
+    }
+    Ok(match host.refusal(&scene)? {
+        None => vec!["the configuration was accepted".into()],
+        Some(log) => texts
+            .iter()
+            .filter(|text| !log.contains(text.as_str()))
+            .map(|text| format!("refused without `{text}`:\n{log}"))
+            .collect(),
+    })
+}
+
+fn scene(file: &CaseFile) -> Result<Scene, Error> {
+    let names = CaseNames::new(file, SystemTime::now());
+    let plugin = |filter: &crate::format::FilterSpec| {
+        Ok(Plugin {
+            wasm: module(&filter.module)?,
+            root_id: filter.root_id.clone(),
+            configuration: template::json(&filter.configuration, &names)?,
+        })
+    };
+    let services = file.services.iter().map(|(name, service)| {
+        let mut behaviour = Behaviour::default();
+        change(&mut behaviour, service, file)?;
+        Ok((name.clone(), behaviour))
+    });
+    Ok(Scene {
+        plugins: file.filters.iter().map(plugin).collect::<Result<_, Error>>()?,
+        services: services.collect::<Result<_, Error>>()?,
+    })
+}
+
+fn change(behaviour: &mut Behaviour, service: &Service, file: &CaseFile) -> Result<(), Error> {
+    if let Some(name) = &service.key_set {
+        behaviour.document = Some(find_key_set(file, name)?.to_string());
+    }
+    if let Some(answer) = &service.answer {
+        behaviour.answer = answer.clone();
+    }
+    Ok(())
+}
+
+fn find_key_set(file: &CaseFile, name: &str) -> Result<Value, Error> {
+    match file.key_sets.get(name) {
+        Some(entries) => keys::key_set(entries),
+        None => Err(Error::Case(format!("there is no key set `{name}` in this file"))),
+    }
+}
+
+/// Where `make wasm` puts a module.
+fn module(name: &str) -> Result<PathBuf, Error> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    let path = root.join(target).join("wasm32-wasip1/wasm").join(format!("{name}.wasm"));
+    path.canonicalize().map_err(|_| Error::NoModule { path })
+}
+
+/// Running filters, and what their world is like at the moment.
+struct Actors {
+    stage: Box<dyn Stage>,
+    world: BTreeMap<String, Behaviour>,
+}
+
+impl Actors {
+    fn gather(host: &dyn Host, file: &CaseFile) -> Result<Self, Error> {
+        let scene = scene(file)?;
+        let mut world = scene.services.clone();
+        world.insert(BACKEND.to_owned(), Behaviour::default());
+        Ok(Self { stage: host.start(&scene)?, world })
+    }
+
+    /// Plays the steps of a case, up to the first that differs.
+    fn play(&mut self, file: &CaseFile, case: &Case) -> Vec<String> {
+        let names = CaseNames::new(file, self.stage.now());
+        let mark = self.stage.log_mark();
+        let mut differences = Vec::new();
+        for (number, step) in (1..).zip(&case.steps) {
+            let found = self.step(file, step, &names).unwrap_or_else(|error| vec![error.to_string()]);
+            let place = |difference| match case.steps.len() {
+                1 => difference,
+                _ => format!("step {number}: {difference}"),
+            };
+            differences.extend(found.into_iter().map(place));
+            if !differences.is_empty() {
+                break;
+            }
+        }
+        differences.extend(check::forbidden_lines(&self.stage.log_since(mark), &names.minted()));
+        differences
+    }
+
+    fn step(&mut self, file: &CaseFile, step: &Step, names: &CaseNames<'_>) -> Result<Vec<String>, Error> {
+        let before = Before::look(self.stage.as_ref(), file)?;
+        for (name, service) in &step.world {
+            let behaviour = self.world.entry(name.clone()).or_default();
+            change(behaviour, service, file)?;
+            self.stage.change(name, behaviour)?;
+        }
+        if let Some(time) = step.elapse {
+            self.stage.elapse(time.duration())?;
+        }
+        let expect = step.expect.clone().unwrap_or_default();
+        let request = step.request.as_ref().map(|request| wire(request, names)).transpose()?;
+        let mut left = step.within.unwrap_or_default().duration();
+        loop {
+            let mut observed = Observed::default();
+            if let Some(request) = &request {
+                observed.exchanges = self.stage.send(request, step.at_once.unwrap_or(1))?;
+            }
+            before.compare(self.stage.as_ref(), &mut observed)?;
+            let differences = check::differences(&expect, &observed, names)?;
+            if differences.is_empty() || left.is_zero() {
+                return Ok(differences);
+            }
+            self.stage.elapse(RETRY.min(left))?;
+            left = left.saturating_sub(RETRY);
+        }
+    }
+}
+
+/// What grows, as it was before a step.
+struct Before {
+    counters: BTreeMap<String, u64>,
+    fetches: BTreeMap<String, usize>,
+    log: usize,
+}
+
+impl Before {
+    fn look(stage: &dyn Stage, file: &CaseFile) -> Result<Self, Error> {
+        Ok(Self {
+            counters: stage.counters()?,
+            fetches: file.services.keys().map(|name| (name.clone(), stage.fetches(name))).collect(),
+            log: stage.log_mark(),
+        })
+    }
+
+    fn compare(&self, stage: &dyn Stage, observed: &mut Observed) -> Result<(), Error> {
+        for (name, now) in stage.counters()? {
+            let before = self.counters.get(&name).copied().unwrap_or(0);
+            observed.counters.insert(name, now.saturating_sub(before));
+        }
+        for (name, before) in &self.fetches {
+            observed.fetches.insert(name.clone(), stage.fetches(name).saturating_sub(*before));
+        }
+        observed.log = stage.log_since(self.log);
+        Ok(())
+    }
+}
+
+fn wire(request: &Request, names: &CaseNames<'_>) -> Result<WireRequest, Error> {
+    let bytes = |text: &str| latin1(&template::text(text, names)?);
+    let mut headers = Fields::new();
+    if let Some(token) = &request.token {
+        headers.push("authorization", format!("Bearer {}", names.token(token)?));
+    }
+    push_all(&mut headers, &request.headers, &bytes)?;
+    let body = match &request.body {
+        Some(body) => WireBody::Whole(bytes(body)?),
+        None if request.chunks.is_empty() => WireBody::None,
+        None => {
+            let chunks = request.chunks.iter().map(|chunk| bytes(chunk)).collect::<Result<_, _>>()?;
+            let mut trailers = Fields::new();
+            push_all(&mut trailers, &request.trailers, &bytes)?;
+            WireBody::Chunks(chunks, trailers)
+        }
+    };
+    let (path, host) = (bytes(&request.path)?, bytes(&request.host)?);
+    Ok(WireRequest { method: request.method.clone(), path, host, headers, body })
+}
+
+fn push_all(
+    fields: &mut Fields,
+    described: &BTreeMap<String, Values>,
+    bytes: &impl Fn(&str) -> Result<Vec<u8>, Error>,
+) -> Result<(), Error> {
+    for (name, Values(values)) in described {
+        for value in values {
+            fields.push(name, bytes(value)?);
+        }
+    }
+    Ok(())
+}
+
+/// What templates can name in a case: `token.NAME` and `key_set.NAME`. A token is minted once a case, as of the
+/// moment at which the case began.
+struct CaseNames<'a> {
+    file: &'a CaseFile,
+    now: SystemTime,
+    tokens: RefCell<BTreeMap<String, String>>,
+    /// Tokens whose text is being put together, to notice circles.
+    open: RefCell<Vec<String>>,
+}
+
+impl<'a> CaseNames<'a> {
+    fn new(file: &'a CaseFile, now: SystemTime) -> Self {
+        Self { file, now, tokens: RefCell::default(), open: RefCell::default() }
+    }
+
+    fn token(&self, name: &str) -> Result<String, Error> {
+        if let Some(token) = self.tokens.borrow().get(name) {
+            return Ok(token.clone());
+        }
+        if self.open.borrow().iter().any(|open| open == name) {
+            return Err(Error::Case(format!("the text of token `{name}` contains itself")));
+        }
+        self.open.borrow_mut().push(name.to_owned());
+        let token = TokenSpec::find(name, &self.file.tokens)?.mint(self.now, self)?;
+        self.open.borrow_mut().pop();
+        self.tokens.borrow_mut().insert(name.to_owned(), token.clone());
+        Ok(token)
+    }
+
+    fn minted(&self) -> Vec<String> {
+        self.tokens.borrow().values().cloned().collect()
+    }
+}
+
+impl Names for CaseNames<'_> {
+    fn value(&self, name: &str) -> Result<Option<Value>, Error> {
+        Ok(match name.split_once('.') {
+            Some(("token", name)) => Some(Value::String(self.token(name)?)),
+            Some(("key_set", name)) => Some(find_key_set(self.file, name)?),
+            _ => None,
+        })
+    }
+}
