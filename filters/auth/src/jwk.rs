@@ -181,3 +181,145 @@ fn member(value: &Option<String>, name: &str) -> Result<Vec<u8>, String> {
     let text = value.as_deref().ok_or_else(|| format!("`{name}` is missing"))?;
     decode(text).map_err(|_| format!("`{name}` is not base64url without padding"))
 }
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use enforcer_core::native::NativeHost;
+    use jwt_simple::{
+        algorithms::{ECDSAP256KeyPairLike, ES256KeyPair},
+        claims::Claims,
+    };
+    use serde_json::json;
+
+    use super::*;
+
+    /// From RFC 7515 appendix A.3.
+    fn p256() -> Value {
+        json!({
+            "kty": "EC", "crv": "P-256",
+            "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+        })
+    }
+
+    /// From RFC 7515 appendix A.2.
+    fn rsa() -> Value {
+        json!({
+            "kty": "RSA", "e": "AQAB",
+            "n": concat!(
+                "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yR",
+                "T-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXB",
+                "dQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9ia",
+                "GNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ",
+            ),
+        })
+    }
+
+    fn with(mut jwk: Value, members: &Value) -> Value {
+        jwk.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        jwk
+    }
+
+    fn parse(keys: &[Value]) -> Result<KeySet, String> {
+        KeySet::parse(json!({ "keys": keys }).to_string().as_bytes())
+    }
+
+    fn refused(keys: &[Value]) -> String {
+        parse(keys).unwrap_err()
+    }
+
+    #[test]
+    fn reads_the_keys_of_the_rfc() {
+        let set = parse(&[with(p256(), &json!({"kid": "1"})), with(rsa(), &json!({"kid": "2"}))]).unwrap();
+        assert!(set.find(Some("1"), Algorithm::ES256).is_some());
+        assert!(set.find(Some("2"), Algorithm::RS256).is_some());
+        assert!(set.find(Some("2"), Algorithm::ES256).is_none(), "a key has one algorithm");
+        assert!(set.find(Some("3"), Algorithm::ES256).is_none());
+    }
+
+    #[test]
+    fn without_a_kid_only_a_single_key_will_do() {
+        let one = parse(&[with(p256(), &json!({"kid": "1"})), rsa()]).unwrap();
+        assert!(one.find(None, Algorithm::ES256).is_some());
+        let two = parse(&[with(p256(), &json!({"kid": "1"})), with(p256(), &json!({"kid": "2"}))]).unwrap();
+        assert!(two.find(None, Algorithm::ES256).is_none());
+    }
+
+    #[test]
+    fn passes_over_what_it_cannot_use() {
+        let others = [
+            json!({"kty": "oct", "k": "c2VjcmV0"}),
+            json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}),
+            with(p256(), &json!({"use": "enc"})),
+            with(p256(), &json!({"key_ops": ["sign"]})),
+            with(p256(), &json!({"alg": "ES384"})),
+            with(rsa(), &json!({"alg": "PS256"})),
+            json!("not a key"),
+        ];
+        let all: Vec<_> = others.iter().cloned().chain([p256()]).collect();
+        assert_eq!(parse(&all).unwrap().keys.len(), 1);
+        for other in others {
+            assert!(refused(&[other]).starts_with("no usable key: keys[0]: "));
+        }
+    }
+
+    #[test]
+    fn refuses_weak_and_broken_keys() {
+        let problem = |jwk| refused(&[jwk]);
+        assert!(problem(with(rsa(), &json!({"n": "AQAB"}))).contains("2048 to 4096 bits"));
+        assert!(problem(with(rsa(), &json!({"e": "Aw"}))).contains("65537"));
+        assert!(problem(with(p256(), &json!({"x": "AQ"}))).contains("32 bytes"));
+        assert!(problem(with(p256(), &json!({"y": p256()["x"]}))).contains("not a point"));
+        assert!(
+            problem(with(p256(), &json!({"x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU="})))
+                .contains("padding")
+        );
+        assert!(problem(json!({"kty": "RSA", "e": "AQAB"})).contains("`n` is missing"));
+        assert!(refused(&[]).contains("`keys` is empty"));
+        assert!(KeySet::parse(b"[]").unwrap_err().contains("not a key set"));
+    }
+
+    #[test]
+    fn two_keys_of_one_name_are_refused() {
+        let twins = [with(p256(), &json!({"kid": "a"})), with(p256(), &json!({"kid": "a"}))];
+        assert_eq!(refused(&twins), "keys[1]: another key has the `kid` `a` already");
+        assert!(parse(&[with(p256(), &json!({"kid": "a"})), with(rsa(), &json!({"kid": "a"}))]).is_ok());
+    }
+
+    #[test]
+    fn a_signature_fits_its_key_and_text_alone() {
+        let pair = ES256KeyPair::generate();
+        let token = pair.sign(Claims::create(coarsetime())).unwrap();
+        let (text, signature) = token.rsplit_once('.').unwrap();
+        let signature = decode(signature).unwrap();
+        let set = KeySet::parse(format!("{{\"keys\":[{}]}}", pair.public_key().to_jwk()).as_bytes()).unwrap();
+        let host = NativeHost::new();
+        let verify =
+            |text: &str, signature: &[u8]| set.keys[0].verify(&host, false, text.as_bytes(), signature);
+        assert_eq!(verify(text, &signature), (true, Checked::InRust));
+        assert_eq!(verify(&text[1..], &signature), (false, Checked::InRust));
+        assert_eq!(verify(text, &signature[1..]), (false, Checked::InRust));
+        assert_eq!(verify(text, &[0; 64]), (false, Checked::InRust));
+        assert_eq!(verify(text, &[]), (false, Checked::InRust));
+    }
+
+    fn coarsetime() -> jwt_simple::prelude::Duration {
+        jwt_simple::prelude::Duration::from_hours(1)
+    }
+
+    #[test]
+    fn the_host_is_asked_in_its_own_form_and_believed() {
+        let set = parse(&[p256()]).unwrap();
+        let host = NativeHost::new().with_verifier(|hash, key, signature, text| {
+            assert_eq!((hash, key[0], key.len(), signature[0]), (Hash::Sha256, 0x30, 91, 0x30));
+            text == b"good"
+        });
+        let verify = |text: &[u8], signature: &[u8]| set.keys[0].verify(&host, true, text, signature);
+        assert_eq!(verify(b"good", &[1; 64]), (true, Checked::ByHost));
+        assert_eq!(verify(b"bad", &[1; 64]), (false, Checked::ByHost));
+        assert_eq!(verify(b"good", &[1; 63]), (false, Checked::ByHost), "never shown to the host");
+    }
+}

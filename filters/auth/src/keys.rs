@@ -61,7 +61,8 @@ pub struct Remote {
     keys: Option<Fetched>,
     /// Grows whenever other keys are in use than before.
     generation: u32,
-    last: Attempt,
+    /// The last fetch that this worker knows of.
+    last: Option<Attempt>,
     /// Requests wait for a fetch.
     wanted: bool,
 }
@@ -74,7 +75,7 @@ struct Fetched {
     digest: u64,
 }
 
-/// How the last fetch ended, as all workers know it. Times are on the monotonic clock; zero: never.
+/// How a fetch ended, as all workers know it. Times are on the monotonic clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Attempt {
     ended: Duration,
@@ -146,7 +147,7 @@ impl Remote {
             lease: None,
             keys: None,
             generation: 0,
-            last: Attempt::default(),
+            last: None,
             wanted: false,
             config,
         })
@@ -216,8 +217,9 @@ impl Remote {
             }
             Err(problem) => {
                 cx.host.count("enforcer.auth.jwks.failed", 1);
-                let failures = self.last.failures.saturating_add(1);
-                let attempt = Attempt { ended: now, failures, ..self.last };
+                let last = self.last.unwrap_or_default();
+                let failures = last.failures.saturating_add(1);
+                let attempt = Attempt { ended: now, failures, ..last };
                 let known = self.slot.read(cx.host).unwrap_or_default();
                 self.slot
                     .write(cx.host, &attempt.encode(Attempt::decode(&known).map_or(&[], |(_, body)| body)));
@@ -241,10 +243,10 @@ impl Remote {
     fn adopt(&mut self, cx: &mut Cx<'_>) {
         let Some(value) = self.slot.read(cx.host) else { return };
         let Some((attempt, body)) = Attempt::decode(&value) else { return };
-        if attempt == self.last {
+        if self.last == Some(attempt) {
             return;
         }
-        self.last = attempt;
+        self.last = Some(attempt);
         self.wanted = false;
         cx.wake(self.key);
         let digest = digest(body);
@@ -272,7 +274,7 @@ impl Remote {
     /// The time until the keys need a fetch that nobody has asked for.
     fn until_due(&self, now: Duration) -> Duration {
         let due = match &self.keys {
-            _ if self.last.failures > 0 => self.retry_at(),
+            _ if self.has_failed() => self.retry_at(),
             Some(set) => set.at.saturating_add(self.config.refresh.duration()),
             None => Duration::ZERO,
         };
@@ -280,20 +282,25 @@ impl Remote {
     }
 
     fn cooled_down(&self, now: Duration) -> bool {
-        now >= self.last.ended.saturating_add(self.config.cooldown.duration())
+        self.last.is_none_or(|last| now >= last.ended.saturating_add(self.config.cooldown.duration()))
     }
 
     fn may_retry(&self, now: Duration) -> bool {
-        self.last.failures == 0 || now >= self.retry_at()
+        !self.has_failed() || now >= self.retry_at()
+    }
+
+    fn has_failed(&self) -> bool {
+        self.last.is_some_and(|last| last.failures > 0)
     }
 
     /// When a failed fetch is tried again: twice as late each time, up to a minute.
     fn retry_at(&self) -> Duration {
-        let doublings = self.last.failures.saturating_sub(1).min(10);
+        let last = self.last.unwrap_or_default();
+        let doublings = last.failures.saturating_sub(1).min(10);
         let backoff = FIRST_RETRY.saturating_mul(1 << doublings).min(LAST_RETRY);
         // Workers share the failure's time, so it serves to spread gateways that failed together.
-        let jitter = backoff.mul_f64(f64::from(self.last.ended.subsec_micros() % 1000) / 4000.0);
-        self.last.ended.saturating_add(backoff).saturating_add(jitter)
+        let jitter = backoff.mul_f64(f64::from(last.ended.subsec_micros() % 1000) / 4000.0);
+        last.ended.saturating_add(backoff).saturating_add(jitter)
     }
 }
 
@@ -334,3 +341,6 @@ fn split_url(url: &str) -> Result<(String, String), String> {
     let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
     Ok((authority.to_owned(), path))
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,11 +3,13 @@
 //! Requests pass the first filter, then the second; responses the other way round, as in Envoy. The second
 //! sees the request as the first left it. Longer chains nest: `Chain<A, Chain<B, C>>`.
 
+use std::collections::VecDeque;
+
 use crate::{
     config::ConfigError,
     cx::{Cx, Messages, Wishes},
     edits::Edits,
-    filter::{Background, Body, CallSummary, Capabilities, Event, Filter, Needs, Next, Step},
+    filter::{Background, Body, BodyMode, CallSummary, Capabilities, Event, Filter, Needs, Next, Step},
 };
 
 /// `A`, then `B`.
@@ -24,15 +26,25 @@ pub struct ChainExchange<X, Y> {
     second: Y,
     first_next: Next,
     second_next: Next,
-    /// The message event being handled, and who has it, while a filter waits.
-    waiting: Option<(Phase, Turn)>,
-    /// What the filter before the waiting one has decided already.
+    /// Who is still to be told what, of the message in hand.
+    todo: VecDeque<(Turn, Phase)>,
+    /// Who answered [`Step::Await`] or [`Step::Wait`].
+    waiting: Option<Turn>,
+    /// Whoever opens this direction holds its head: the other one has not seen it yet.
+    held: bool,
+    /// What has been decided already, for when the last one has decided.
     decided: Edits,
     /// The request as the second filter sees it, when the first changed it.
     view: Option<Messages>,
 }
 
-/// A message event, without borrowed parts, so that it can be handed on after a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    First,
+    Second,
+}
+
+/// A message event, without borrowed parts, so that it can be told later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     RequestHead,
@@ -41,12 +53,6 @@ enum Phase {
     ResponseHead,
     ResponseBody(Body),
     ResponseTrailers,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    First,
-    Second,
 }
 
 impl Phase {
@@ -73,30 +79,32 @@ impl Phase {
         }
     }
 
-    fn is_request(self) -> bool {
-        matches!(self, Self::RequestHead | Self::RequestBody(_) | Self::RequestTrailers)
-    }
-
-    /// Whoever has the event second.
-    fn after(self, turn: Turn) -> Option<Turn> {
-        match (self.is_request(), turn) {
-            (true, Turn::First) => Some(Turn::Second),
-            (false, Turn::Second) => Some(Turn::First),
-            _ => None,
+    /// Who hears of it, in order.
+    fn order(self) -> [Turn; 2] {
+        match self {
+            Self::RequestHead | Self::RequestBody(_) | Self::RequestTrailers => [Turn::First, Turn::Second],
+            Self::ResponseHead | Self::ResponseBody(_) | Self::ResponseTrailers => {
+                [Turn::Second, Turn::First]
+            }
         }
     }
 
-    fn opener(self) -> Turn {
-        if self.is_request() { Turn::First } else { Turn::Second }
+    /// The head of the same message, if this is its body.
+    fn head(self) -> Option<Self> {
+        match self {
+            Self::RequestBody(_) => Some(Self::RequestHead),
+            Self::ResponseBody(_) => Some(Self::ResponseHead),
+            _ => None,
+        }
     }
 
     fn wanted(self, next: Next) -> bool {
         match self {
             Self::RequestHead => true,
-            Self::RequestBody(_) => next.request_body != crate::filter::BodyMode::Skip,
+            Self::RequestBody(_) => next.request_body != BodyMode::Skip,
             Self::RequestTrailers => next.request_trailers,
             Self::ResponseHead => next.response_head,
-            Self::ResponseBody(_) => next.response_body != crate::filter::BodyMode::Skip,
+            Self::ResponseBody(_) => next.response_body != BodyMode::Skip,
             Self::ResponseTrailers => next.response_trailers,
         }
     }
@@ -124,14 +132,25 @@ impl<A: Filter, B: Filter> Filter for Chain<A, B> {
     }
 
     fn on_event(&mut self, exchange: &mut Self::Exchange, event: Event<'_>, cx: &mut Cx<'_>) -> Step {
-        let (phase, turn) = match Phase::of(&event) {
-            Some(phase) => (phase, phase.opener()),
-            None => match exchange.waiting.take() {
-                Some(waiting) => waiting,
-                None => return Step::proceed(),
-            },
-        };
-        self.run(exchange, event, phase, turn, cx)
+        match Phase::of(&event) {
+            Some(phase) => exchange.plan(phase),
+            None => {
+                let Some(turn) = exchange.waiting.take() else { return Step::proceed() };
+                if let Some(step) = self.tell(exchange, turn, event, cx) {
+                    return step;
+                }
+            }
+        }
+        while let Some((turn, phase)) = exchange.todo.pop_front() {
+            if phase.wanted(*exchange.next(turn))
+                && let Some(step) = self.tell(exchange, turn, phase.event(), cx)
+            {
+                return step;
+            }
+        }
+        let mut edits = std::mem::take(&mut exchange.decided);
+        edits.next = Some(exchange.first_next.join(exchange.second_next));
+        Step::Continue(edits)
     }
 
     fn on_log(&mut self, exchange: Self::Exchange, call: &CallSummary<'_>, cx: &mut Cx<'_>) {
@@ -140,84 +159,90 @@ impl<A: Filter, B: Filter> Filter for Chain<A, B> {
     }
 
     fn on_background(&mut self, event: Background<'_>, cx: &mut Cx<'_>) {
-        match event {
-            Background::Tick => {
-                self.first.on_background(Background::Tick, cx);
-                self.second.on_background(Background::Tick, cx);
-            }
-            Background::Fetched(key, reply) => {
-                self.first.on_background(Background::Fetched(key, reply), cx);
-                self.second.on_background(Background::Fetched(key, reply), cx);
-            }
-        }
+        self.first.on_background(event, cx);
+        self.second.on_background(event, cx);
     }
 }
 
 impl<A: Filter, B: Filter> Chain<A, B> {
-    /// Hands `event` to whose turn it is, then the phase to the other one, until somebody stops.
-    fn run(
+    /// Tells one filter. `None`: it continued, and the next one may be told.
+    fn tell(
         &mut self,
         exchange: &mut ChainExchange<A::Exchange, B::Exchange>,
-        event: Event<'_>,
-        phase: Phase,
         turn: Turn,
-        cx: &mut Cx<'_>,
-    ) -> Step {
-        // A wait ends with an event that is not the phase's own: whoever waited wants it in any case.
-        let resumed = Phase::of(&event).is_none();
-        let mut event = event;
-        let mut turn = turn;
-        let mut first_of_phase = true;
-        loop {
-            let next = if turn == Turn::First { exchange.first_next } else { exchange.second_next };
-            if (resumed && first_of_phase) || phase.wanted(next) {
-                match self.turn(exchange, event, turn, cx) {
-                    Step::Continue(edits) => exchange.accept(edits, phase, turn, cx),
-                    step @ (Step::Await { .. } | Step::Wait { .. } | Step::Hold { .. }) => {
-                        exchange.waiting = Some((phase, turn));
-                        return step;
-                    }
-                    step @ (Step::Respond(_) | Step::Abort(_)) => return step,
-                }
-            }
-            let Some(other) = phase.after(turn) else { break };
-            (event, turn, first_of_phase) = (phase.event(), other, false);
-        }
-        let mut edits = std::mem::take(&mut exchange.decided);
-        edits.next = Some(exchange.first_next.join(exchange.second_next));
-        Step::Continue(edits)
-    }
-
-    fn turn(
-        &mut self,
-        exchange: &mut ChainExchange<A::Exchange, B::Exchange>,
         event: Event<'_>,
-        turn: Turn,
         cx: &mut Cx<'_>,
-    ) -> Step {
-        match (turn, &exchange.view) {
+    ) -> Option<Step> {
+        let phase = Phase::of(&event);
+        let step = match (turn, &exchange.view) {
             (Turn::First, _) => self.first.on_event(&mut exchange.first, event, cx),
             (Turn::Second, None) => self.second.on_event(&mut exchange.second, event, cx),
             (Turn::Second, Some(view)) => {
                 let mut wishes = Wishes::default();
-                let step =
-                    self.second.on_event(&mut exchange.second, event, &mut cx.viewing(view, &mut wishes));
+                let seen = &mut cx.viewing(view, &mut wishes);
+                let step = self.second.on_event(&mut exchange.second, event, seen);
                 cx.wish(wishes);
                 step
             }
+        };
+        match step {
+            Step::Continue(edits) => {
+                exchange.accept(edits, turn, cx);
+                None
+            }
+            Step::Await { .. } | Step::Wait { .. } => {
+                exchange.waiting = Some(turn);
+                Some(step)
+            }
+            Step::Hold { limit, .. } => exchange.hold(turn, phase, limit).then_some(step),
+            Step::Respond(_) | Step::Abort(_) => Some(step),
         }
     }
 }
 
 impl<X, Y> ChainExchange<X, Y> {
-    /// Notes what one filter decided, and shows it to the one that follows.
-    fn accept(&mut self, edits: Edits, phase: Phase, turn: Turn, cx: &Cx<'_>) {
-        let wanted = if turn == Turn::First { &mut self.first_next } else { &mut self.second_next };
+    /// Notes who must hear of a message event.
+    fn plan(&mut self, phase: Phase) {
+        let [opener, other] = phase.order();
+        self.todo.clear();
+        self.todo.push_back((opener, phase));
+        if let Some(head) = phase.head().filter(|_| std::mem::take(&mut self.held)) {
+            self.todo.push_back((other, head));
+        }
+        self.todo.push_back((other, phase));
+    }
+
+    /// Notes that a filter buffers the body before it decides. False: the body is here already, and its turn
+    /// to hear of it comes next.
+    fn hold(&mut self, turn: Turn, phase: Option<Phase>, limit: usize) -> bool {
+        let (next, request) = match phase {
+            Some(Phase::ResponseHead) => (self.next(turn), false),
+            _ => (self.next(turn), true),
+        };
+        let body = if request { &mut next.request_body } else { &mut next.response_body };
+        *body = (*body).max(BodyMode::Buffer(limit));
+        let here = self.todo.iter().any(|(_, phase)| phase.head().is_some());
+        if !here {
+            self.held = phase.is_some_and(|phase| phase.order()[0] == turn);
+            self.todo.clear();
+        }
+        !here
+    }
+
+    fn next(&mut self, turn: Turn) -> &mut Next {
+        match turn {
+            Turn::First => &mut self.first_next,
+            Turn::Second => &mut self.second_next,
+        }
+    }
+
+    /// Notes what one filter decided, and shows it to the one behind it.
+    fn accept(&mut self, edits: Edits, turn: Turn, cx: &Cx<'_>) {
         if let Some(next) = edits.next {
-            *wanted = next;
+            *self.next(turn) = next;
         }
         let changes = !edits.headers.is_empty() || edits.identity.is_some() || edits.body.is_some();
-        if turn == Turn::First && phase.is_request() && changes {
+        if turn == Turn::First && changes {
             let mut view = self.view.take().unwrap_or_else(|| cx.request_view());
             view.amend(&edits);
             self.view = Some(view);
@@ -226,3 +251,6 @@ impl<X, Y> ChainExchange<X, Y> {
         self.decided = decided.then(edits);
     }
 }
+
+#[cfg(test)]
+mod tests;

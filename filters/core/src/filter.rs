@@ -187,7 +187,7 @@ pub enum BodyMode {
 
 /// Something that concerns the filter and no single request. One instance of the filter lives on every
 /// Envoy worker and one on the main thread; shared data ([`crate::store`]) is where they meet.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub enum Background<'a> {
     /// The time that [`Cx::schedule`] asked for has come. Comes once after configuration without asking.
     Tick,
