@@ -237,6 +237,17 @@ mod tests {
     }
 
     #[test]
+    fn keys_of_one_hash_are_told_apart() {
+        let mut cache = Cache::new(10_000);
+        let hash = cache.keyed.hash_one(&b"b"[..]);
+        cache.keep(hash, Entry { key: (*b"a").into(), value: "of a".to_owned(), expires: at(10), cost: 1 });
+        assert_eq!(cache.get(b"b", at(0)), None);
+        cache.insert(b"b", "of b".to_owned(), at(10));
+        assert_eq!(cache.get(b"b", at(0)).map(String::as_str), Some("of b"));
+        assert_eq!(cache.cost(), 5 + Cache::<String>::OVERHEAD, "who is driven out no longer counts");
+    }
+
+    #[test]
     fn without_a_budget_nothing_is_kept() {
         let mut cache = Cache::new(0);
         cache.insert(b"", String::new(), at(10));

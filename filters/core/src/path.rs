@@ -115,21 +115,25 @@ pub(crate) fn canonical_text(text: &str) -> Result<Cow<'_, str>, Refusal> {
     Ok(Cow::Owned(respell(escaped.as_bytes())?.into_owned()))
 }
 
-/// Refuses segments that would mean something else to some server. The last one may be empty.
+/// Refuses segments that would mean something else to some server. Only the last one may be empty.
 pub(crate) fn check_segments(path: &str) -> Result<(), Refusal> {
     let mut segments = path.strip_prefix('/').unwrap_or(path).split('/').peekable();
     while let Some(segment) = segments.next() {
         if segment.is_empty() && segments.peek().is_some() {
             return Err(Refusal::EmptySegment);
         }
-        if is_dots(segment) {
-            return Err(Refusal::DotSegment);
-        }
-        if segment.contains('%') {
-            check_escapes(segment)?;
-        }
+        check_segment(segment)?;
     }
     Ok(())
+}
+
+/// [`check_segments`] for one segment.
+pub(crate) fn check_segment(segment: &str) -> Result<(), Refusal> {
+    match segment {
+        "." | ".." => Err(Refusal::DotSegment),
+        _ if segment.contains('%') => check_escapes(segment),
+        _ => Ok(()),
+    }
 }
 
 /// What a canonical segment would turn into if its escapes were decoded, once or twice.

@@ -27,7 +27,11 @@ mod prefixes;
 mod template;
 mod trie;
 
-use self::{hosts::Hosts, prefixes::Prefixes, trie::Trie};
+use self::{
+    hosts::Hosts,
+    prefixes::Prefixes,
+    trie::{Node, Trie},
+};
 use crate::{config::ConfigError, path::CanonicalPath};
 
 /// An API as the matcher sees it.
@@ -77,7 +81,7 @@ pub struct Table {
 struct Api {
     base_path: usize,
     /// Where its operations begin; `None` if it lists none.
-    root: Option<trie::Node>,
+    root: Option<Node>,
 }
 
 impl Table {
@@ -123,10 +127,7 @@ impl Table {
         self.add_hosts(index, api, base_path)?;
         let root = (!api.operations.is_empty()).then(|| self.operations.add_root());
         if let Some(root) = root {
-            for number in 0..api.operations.len() {
-                self.add_operation(root, number, &api.operations)
-                    .map_err(|error| error.under(&format!("operations[{number}]")))?;
-            }
+            self.add_operations(root, &api.operations)?;
         }
         self.apis.push(Api { base_path: base_path.len(), root });
         Ok(())
@@ -151,34 +152,33 @@ impl Table {
         Ok(())
     }
 
-    fn add_operation(
-        &mut self,
-        root: trie::Node,
-        number: usize,
-        operations: &[OperationEntry<'_>],
-    ) -> Result<(), ConfigError> {
-        let Some(operation) = operations.get(number) else { return Ok(()) };
-        let node =
-            self.operations.add_path(root, operation.path).map_err(|why| ConfigError::at("path", why))?;
-        let twice = |method: &str, earlier: usize| {
-            let other = operations.get(earlier).map_or("", |operation| operation.path);
-            let path = operation.path;
-            let problem = format!(
-                "`{method} {path}` is the same as `{other}` of operations[{earlier}]; remove one of them"
-            );
-            ConfigError::at("", problem)
-        };
-        if operation.methods.is_empty() {
-            self.operations.add_operation(node, None, number).map_err(|earlier| twice("*", earlier))?;
-        }
-        for (position, method) in operation.methods.iter().enumerate() {
-            template::method(method).map_err(|why| ConfigError::at(format!("methods[{position}]"), why))?;
-            self.operations
-                .add_operation(node, Some(method), number)
-                .map_err(|earlier| twice(method, earlier))?;
+    fn add_operations(&mut self, root: Node, operations: &[OperationEntry<'_>]) -> Result<(), ConfigError> {
+        // Operations of one path usually stand together: its template is read once.
+        let mut last: Option<(&str, Node)> = None;
+        for (number, operation) in operations.iter().enumerate() {
+            let at = |place: &str, why| ConfigError::at(format!("operations[{number}]{place}"), why);
+            let node = match last {
+                Some((path, node)) if path == operation.path => node,
+                _ => self.operations.add_path(root, operation.path).map_err(|why| at(".path", why))?,
+            };
+            last = Some((operation.path, node));
+            if operation.methods.is_empty() {
+                let added = self.operations.add_operation(node, None, number);
+                added.map_err(|earlier| at("", twice(operations, "*", operation.path, earlier)))?;
+            }
+            for (position, method) in operation.methods.iter().enumerate() {
+                template::method(method).map_err(|why| at(&format!(".methods[{position}]"), why))?;
+                let added = self.operations.add_operation(node, Some(method), number);
+                added.map_err(|earlier| at("", twice(operations, method, operation.path, earlier)))?;
+            }
         }
         Ok(())
     }
+}
+
+fn twice(operations: &[OperationEntry<'_>], method: &str, path: &str, earlier: usize) -> String {
+    let other = operations.get(earlier).map_or("", |operation| operation.path);
+    format!("`{method} {path}` is the same as `{other}` of operations[{earlier}]; remove one of them")
 }
 
 /// Whether a base path may end where `rest` begins.

@@ -84,6 +84,7 @@ fn a_lease_has_one_holder_until_it_expires() {
     assert!(a.acquire(&host));
     assert!(!b.acquire(&host));
     assert!(a.is_held(&host) && !b.is_held(&host));
+    assert!(a.acquire(&host), "its own");
 
     host.advance(TERM / 2);
     assert!(a.renew(&host) && !b.renew(&host));

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::path::{canonical_text, check_segments};
+use crate::path::{canonical_text, check_segment, check_segments};
 
 /// A segment of a template, its text in canonical spelling.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,23 +33,26 @@ pub(super) fn segments<'a>(template: &'a str) -> impl Iterator<Item = Result<Seg
 }
 
 fn segment(text: &str, is_last: bool) -> Result<Segment<'_>, String> {
+    // Most segments are plain text: one pass tells.
+    if !text.bytes().any(|byte| matches!(byte, b'?' | b'*' | b'{' | b'}')) {
+        return literal(text);
+    }
     if text.contains('?') {
         return Err("a template has no query; leave out what follows `?`".to_owned());
     }
-    if let Some((before, after)) = text.split_once('*') {
-        if !is_last || !after.is_empty() || before.contains(['{', '}']) {
-            return Err("`*` can only end the template, after a slash or plain text".to_owned());
-        }
-        return Ok(Segment::Tail(canonical(before)?));
+    let Some((before, after)) = text.split_once('*') else { return with_parameters(text) };
+    if !is_last || !after.is_empty() || before.contains(['{', '}']) {
+        return Err("`*` can only end the template, after a slash or plain text".to_owned());
     }
-    if text.contains(['{', '}']) {
-        return with_parameters(text);
-    }
+    Ok(Segment::Tail(canonical(before)?))
+}
+
+fn literal(text: &str) -> Result<Segment<'_>, String> {
     let literal = canonical(text)?;
     if literal.is_empty() {
         return Err("it has an empty segment (`//`), and requests with one are refused".to_owned());
     }
-    check_segments(&literal).map_err(|refusal| format!("{refusal}, and such requests are refused"))?;
+    check_segment(&literal).map_err(|refusal| format!("{refusal}, and such requests are refused"))?;
     Ok(Segment::Literal(literal))
 }
 

@@ -84,7 +84,7 @@ impl Trie {
     pub(super) fn add_operation(
         &mut self,
         node: Node,
-        method: Option<&String>,
+        method: Option<&str>,
         number: usize,
     ) -> Result<(), usize> {
         let method = method.map(|method| self.add_method(method));
@@ -111,7 +111,7 @@ impl Trie {
         let (segment, rest) = path.split_once('/').unwrap_or((path, ""));
         let literal = || self.find(self.literal(node, segment)?, rest);
         let dotted = || {
-            let candidates = patterns?.dotted.longest_first(segment, |rest| !rest.is_empty());
+            let candidates = patterns?.dotted.longest_first(segment, |_| true);
             let mut matching = candidates
                 .flat_map(|(dotted, text)| dotted.iter().filter(move |dotted| dotted.matches(text)));
             matching.find_map(|dotted| self.find(dotted.node, rest))
