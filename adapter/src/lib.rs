@@ -1,1 +1,19 @@
-//! The enforcer command: API definitions in, Envoy configuration out
+//! The `enforcer` command: API definitions in, Envoy configuration out.
+//!
+//! Files ([`source`]) are read by [`openapi`] and [`settings`] into the [`model`]; a [`gateway::Gateway`] is
+//! both put together, with the filters' configuration; [`envoy`] writes it down. What is wrong on the way is
+//! collected as [`diagnostic::Diagnostics`], never only the first of it.
+
+pub mod cli;
+pub mod diagnostic;
+pub mod envoy;
+pub mod fetch;
+pub mod gateway;
+pub mod issuers;
+pub mod model;
+pub mod openapi;
+pub mod output;
+pub mod settings;
+pub mod source;
+pub mod token;
+pub mod url;

@@ -1,0 +1,336 @@
+//! Definitions and settings put together: everything that the outputs are made from.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use enforcer_auth::{
+    Auth,
+    config::{Api as AuthApi, AuthConfig, JwtRequirement, Operation as AuthOperation, Requirement, Scopes},
+};
+use enforcer_core::filter::{Capabilities, Filter as _};
+use serde::Deserialize as _;
+use serde_json::json;
+
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics},
+    fetch, issuers,
+    model::{Access, Alternative, Api, ApiModel, Backend, slug},
+    openapi,
+    settings::{self, ScopeRule, Settings},
+    source::{Place, Source, View, parse},
+    url::{Scheme, Url},
+};
+
+/// What to build from.
+#[derive(Debug, Clone)]
+pub struct Input {
+    /// API definitions.
+    pub definitions: Vec<PathBuf>,
+    /// `enforcer.yaml`; `None`: no settings.
+    pub settings: Option<PathBuf>,
+    /// Accept issuers whose keys `enforcer token` made.
+    pub development: bool,
+    /// Ask issuers where their keys are; `check` without network does not.
+    pub online: bool,
+}
+
+/// A gateway, ready to be written down in any output's form.
+#[derive(Debug)]
+pub struct Gateway {
+    pub model: ApiModel,
+    pub settings: Settings,
+    /// The auth filter's configuration.
+    pub auth: AuthConfig,
+    /// Servers that hold issuers' keys, each with the cluster that reaches it.
+    pub key_servers: Vec<(String, Url)>,
+    /// The APIs' clusters, in the order of the model.
+    pub backends: Vec<(String, Backend)>,
+    /// The bundle of roots for https, as Envoy sees it.
+    pub ca_file: String,
+    /// The auth filter's module, as Envoy sees it.
+    pub module: String,
+    /// Every file that was read.
+    pub files: BTreeSet<PathBuf>,
+}
+
+impl Gateway {
+    /// Reads everything, reporting all that is wrong with it.
+    pub fn load(input: &Input, findings: &mut Diagnostics) -> Option<Self> {
+        let document = match &input.settings {
+            Some(path) => findings.take(Source::read(path).and_then(|source| parse(&source)))?,
+            None => findings.take(parse(&Source::new("enforcer.yaml", "")))?,
+        };
+        let settings = settings::settings(&document, findings)?;
+        let backend = default_backend(&settings, document.view(), findings);
+        let mut files: BTreeSet<PathBuf> =
+            input.settings.iter().filter_map(|path| path.canonicalize().ok()).collect();
+        let mut apis = Vec::new();
+        for path in &input.definitions {
+            if let Some((api, library)) = openapi::read(path, &settings, backend.as_ref(), findings) {
+                files.extend(library.paths().map(Path::to_owned));
+                apis.push(api);
+            } else {
+                files.extend(path.canonicalize());
+            }
+        }
+        apis.sort_by(|a, b| (&a.name, &a.version, &a.base_path).cmp(&(&b.name, &b.version, &b.base_path)));
+        distinct_locations(&apis, findings);
+        let mut gateway = Self {
+            backends: Vec::new(),
+            model: ApiModel { apis },
+            auth: AuthConfig::deserialize(json!({"issuers": []})).ok()?,
+            key_servers: Vec::new(),
+            ca_file: settings
+                .defaults
+                .ca_file
+                .clone()
+                .or_else(|| fetch::system_ca_file().map(str::to_owned))
+                .unwrap_or_default(),
+            module: module(settings.defaults.modules.as_deref()),
+            settings,
+            files,
+        };
+        gateway.name_backends();
+        let ca_file = gateway.settings.defaults.ca_file.clone();
+        let context = issuers::Context {
+            file: document.view(),
+            folder: input.settings.as_deref().and_then(Path::parent).unwrap_or(Path::new("")),
+            ca_file: ca_file.as_deref(),
+            development: input.development,
+            online: input.online,
+        };
+        gateway.find_keys(context, findings);
+        gateway.configure_auth(document.view(), findings);
+        (!findings.failed()).then_some(gateway)
+    }
+
+    /// What an output needs that only this machine can tell.
+    pub fn check_surroundings(&self) -> Result<(), Diagnostic> {
+        let mut servers = self
+            .backends
+            .iter()
+            .flat_map(|(_, backend)| &backend.servers)
+            .chain(self.key_servers.iter().map(|(_, url)| url));
+        match servers.find(|server| server.scheme == Scheme::Https) {
+            Some(server) if self.ca_file.is_empty() => Err(Diagnostic::environment(format!(
+                "`{}` cannot be verified: this system keeps no bundle of CA certificates in a usual place",
+                server.origin()
+            ))
+            .help("name it in enforcer.yaml, as Envoy sees it: `defaults: {ca_file: /etc/ssl/certs/ca-certificates.crt}`")),
+            _ => Ok(()),
+        }
+    }
+
+    /// One line for each API: what it is, where it lives, where its requests go.
+    pub fn summary(&self) -> Vec<String> {
+        let line = |api: &Api| {
+            let count = api.operations.len();
+            let host = api.hosts.first().map_or("*", String::as_str);
+            let servers: Vec<String> = api.backend.servers.iter().map(ToString::to_string).collect();
+            let noun = if count == 1 { "operation" } else { "operations" };
+            format!(
+                "{} {}: {count} {noun} at {host}{} -> {}",
+                api.name,
+                api.version,
+                api.base_path,
+                servers.join(", ")
+            )
+        };
+        self.model.apis.iter().map(line).collect()
+    }
+
+    /// Cluster names follow the APIs, not their addresses: when a server moves, Envoy then warms up the new
+    /// address of a cluster that it knows, and no request fails in between.
+    fn name_backends(&mut self) {
+        let mut taken = BTreeSet::new();
+        for api in &self.model.apis {
+            let name = cluster_name("api", &format!("{} {}", api.name, api.version), &mut taken);
+            self.backends.push((name, api.backend.clone()));
+        }
+    }
+
+    fn find_keys(&mut self, context: issuers::Context<'_>, findings: &mut Diagnostics) {
+        let mut taken = BTreeSet::new();
+        let servers = &mut self.key_servers;
+        // Issuers on one server share its cluster.
+        let mut cluster = |url: &Url| {
+            let same = |other: &Url| other.origin() == url.origin();
+            if let Some((name, _)) = servers.iter().find(|(_, other)| same(other)) {
+                return name.clone();
+            }
+            let name = cluster_name("issuer", &url.host.to_string(), &mut taken);
+            servers.push((name.clone(), url.clone()));
+            name
+        };
+        let resolved = issuers::resolve(&self.settings.issuers, context, &mut cluster, findings);
+        self.auth.issuers = resolved;
+    }
+
+    fn configure_auth(&mut self, file: View<'_>, findings: &mut Diagnostics) {
+        let auth = &self.settings.auth;
+        let rule = auth.scopes;
+        self.auth.apis = self.model.apis.iter().map(|api| auth_api(api, rule)).collect();
+        self.auth.errors = auth.errors;
+        self.auth.mode = self.settings.mode;
+        self.auth.forward_token = auth.forward_token;
+        if let Some(realm) = &auth.realm {
+            self.auth.realm.clone_from(realm);
+        }
+        if let Some(size) = auth.token_cache {
+            self.auth.token_cache = size;
+        }
+        if let Some(header) = auth.token_header.clone().or_else(|| common_header(&self.model, findings)) {
+            self.auth.token_header = header.to_ascii_lowercase();
+        }
+        if self.settings.issuers.is_empty() {
+            missing_issuers(&self.model, file, findings);
+        } else if !findings.failed() && self.auth.issuers.len() == self.settings.issuers.len() {
+            // The filter has the last word on its configuration; what it refuses must not reach Envoy.
+            if let Err(error) = Auth::new(self.auth.clone(), Capabilities::default()) {
+                findings.push(refused(&error.to_string(), &self.model, file));
+            }
+        }
+    }
+}
+
+/// `defaults.modules` names the module or its folder; without it, the module lies beside the command.
+fn module(modules: Option<&str>) -> String {
+    match modules {
+        Some(path) if path.ends_with(".wasm") => path.to_owned(),
+        Some(folder) => format!("{}/auth.wasm", folder.trim_end_matches('/')),
+        None => {
+            let beside = std::env::current_exe().ok().map(|command| command.with_file_name("auth.wasm"));
+            beside.map_or_else(|| "auth.wasm".to_owned(), |path| path.display().to_string())
+        }
+    }
+}
+
+fn default_backend(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) -> Option<Url> {
+    let text = settings.defaults.backend.as_deref()?;
+    findings.take(Url::parse(text).map_err(|problem| {
+        Diagnostic::error(format!("the backend `{text}` {problem}"))
+            .at(file.descend(["defaults", "backend"]).place())
+            .help("write it as `http://localhost:3000`")
+    }))
+}
+
+/// Two APIs at the same place: Envoy would send everything to the first.
+fn distinct_locations(apis: &[Api], findings: &mut Diagnostics) {
+    for (index, api) in apis.iter().enumerate() {
+        let same = |other: &&Api| other.base_path == api.base_path && other.hosts == api.hosts;
+        if let Some(other) = apis.iter().take(index).find(same) {
+            let host = api.hosts.first().map_or("any host", String::as_str);
+            findings.push(
+                Diagnostic::error(format!(
+                    "this API and that of {} both live at `{}` on {host}",
+                    other.place, api.base_path
+                ))
+                .at(api.place.clone())
+                .help("give one of them another base path: `x-wso2-basePath: /somewhere/else`"),
+            );
+        }
+    }
+}
+
+fn auth_api(api: &Api, rule: ScopeRule) -> AuthApi {
+    AuthApi {
+        name: api.name.clone(),
+        version: api.version.clone(),
+        hosts: api.hosts.clone(),
+        base_path: api.base_path.clone(),
+        security: requirements(&api.access, rule),
+        operations: api
+            .operations
+            .iter()
+            .map(|operation| AuthOperation {
+                id: operation.id.clone(),
+                path: operation.template.clone(),
+                methods: vec![operation.method.clone()],
+                // Not left to inheritance when it asks for any token, because that is what absence means at the API.
+                security: operation.access.as_ref().map(|access| all_requirements(access, rule)),
+            })
+            .collect(),
+    }
+}
+
+/// `None` for what the filter assumes anyway: a valid token.
+fn requirements(access: &Access, rule: ScopeRule) -> Option<Vec<Requirement>> {
+    (*access != Access::valid_token()).then(|| all_requirements(access, rule))
+}
+
+fn all_requirements(access: &Access, rule: ScopeRule) -> Vec<Requirement> {
+    let one = |way: &Alternative| match way {
+        Alternative::Anonymous => Requirement::default(),
+        Alternative::Token { scopes } => {
+            let scopes = (!scopes.is_empty()).then(|| match rule {
+                ScopeRule::All => Scopes::AllOf(scopes.clone()),
+                ScopeRule::Any => Scopes::AnyOf(scopes.clone()),
+            });
+            Requirement { jwt: Some(JwtRequirement { issuers: Vec::new(), scopes }) }
+        }
+    };
+    access.0.iter().map(one).collect()
+}
+
+/// `x-wso2-auth-header`, which is the same for all APIs because the filter reads one header.
+fn common_header(model: &ApiModel, findings: &mut Diagnostics) -> Option<String> {
+    let (first, _) = model.apis.iter().find_map(|api| api.token_header.as_ref())?;
+    for api in &model.apis {
+        let (differs, place) = match &api.token_header {
+            Some((header, place)) => (header != first, place),
+            None => (true, &api.place),
+        };
+        if differs {
+            findings.push(
+                Diagnostic::error(format!("this API expects the token in another header than `{first}`, which another API names"))
+                    .at(place.clone())
+                    .help("give all APIs the same `x-wso2-auth-header`, or set `auth: {token_header: ...}` in enforcer.yaml"),
+            );
+        }
+    }
+    Some(first.clone())
+}
+
+fn missing_issuers(model: &ApiModel, file: View<'_>, findings: &mut Diagnostics) {
+    let wants = |api: &&Api| {
+        api.access.knows_token()
+            || api.operations.iter().any(|op| op.access.as_ref().is_some_and(Access::knows_token))
+    };
+    if let Some(api) = model.apis.iter().find(wants) {
+        let place = if file.node.is_null() { api.place.clone() } else { file.place() };
+        findings.push(
+            Diagnostic::error(format!("the API `{}` needs tokens, and no issuer is configured", api.name))
+                .at(place)
+                .help(
+                    "name who issues them in enforcer.yaml: `issuers: [{issuer: https://idp.example.com}]`",
+                ),
+        );
+    }
+}
+
+/// The filter's own words about its configuration, at the API that they are about.
+fn refused(error: &str, model: &ApiModel, file: View<'_>) -> Diagnostic {
+    let index = error
+        .strip_prefix("apis[")
+        .and_then(|rest| rest.split(']').next())
+        .and_then(|index| index.parse::<usize>().ok());
+    let place: Place =
+        index.and_then(|index| model.apis.get(index)).map_or_else(|| file.place(), |api| api.place.clone());
+    Diagnostic::error(format!("the auth filter refuses this: {error}"))
+        .at(place)
+        .help("correct the value that is named")
+}
+
+/// `enforcer_api_petstore_1-0`: prefixed, so that it cannot be a cluster of the user's own; without dots, which
+/// separate the parts of Envoy's statistics; and with a number when it is taken.
+fn cluster_name(kind: &str, about: &str, taken: &mut BTreeSet<String>) -> String {
+    let words: Vec<String> = about.split(' ').map(slug).filter(|word| !word.is_empty()).collect();
+    let plain: String = words.join("_").chars().map(|c| if c.is_ascii() { c } else { '-' }).collect();
+    let name = format!("enforcer_{kind}_{plain}");
+    let numbered = (2_u32..).map(|number| format!("{name}_{number}"));
+    let free = [name.clone()].into_iter().chain(numbered).find(|name| !taken.contains(name)).unwrap_or(name);
+    taken.insert(free.clone());
+    free
+}

@@ -1,0 +1,199 @@
+//! `issuers`: from a line such as `issuer: https://idp.example.com` to keys and the way to them.
+
+use std::path::Path;
+
+use enforcer_auth::config::Issuer;
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+
+use crate::{
+    diagnostic::{Diagnostic, Diagnostics},
+    fetch,
+    output::plain,
+    settings,
+    source::View,
+    token::DEVELOPMENT_ISSUER,
+    url::{Scheme, Url},
+};
+
+/// What resolving depends on besides the setting itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// `enforcer.yaml`, to point at; the list of issuers is below it.
+    pub file: View<'a>,
+    /// Folder that key files are relative to.
+    pub folder: &'a Path,
+    pub ca_file: Option<&'a str>,
+    /// Keys that `enforcer token` made are acceptable.
+    pub development: bool,
+    /// Ask issuers where their keys are. Without it, an issuer that would be asked is given up silently.
+    pub online: bool,
+}
+
+/// Issuers as the filter is configured with them. `cluster` names the cluster that reaches a server.
+pub fn resolve(
+    issuers: &[settings::Issuer],
+    context: Context<'_>,
+    cluster: &mut impl FnMut(&Url) -> String,
+    findings: &mut Diagnostics,
+) -> Vec<Issuer> {
+    let mut resolved: Vec<Issuer> = Vec::new();
+    for (index, issuer) in issuers.iter().enumerate() {
+        let view = context.file.descend(["issuers", index.to_string().as_str()]);
+        if resolved.iter().any(|other| other.issuer == issuer.issuer) {
+            findings.push(
+                Diagnostic::error(format!("the issuer `{}` is here a second time", issuer.issuer))
+                    .at(view.descend(["issuer"]).place())
+                    .help("keep one of the two"),
+            );
+            continue;
+        }
+        if let Some(Some(one)) = findings.take(resolve_one(issuer, view, context, cluster)) {
+            resolved.push(one);
+        }
+    }
+    resolved
+}
+
+fn resolve_one(
+    issuer: &settings::Issuer,
+    view: View<'_>,
+    context: Context<'_>,
+    cluster: &mut impl FnMut(&Url) -> String,
+) -> Result<Option<Issuer>, Diagnostic> {
+    let place = view.descend(["issuer"]).place();
+    if issuer.issuer == DEVELOPMENT_ISSUER && !context.development {
+        return Err(Diagnostic::error(
+            "the development issuer must not leave the machine that its key was made on",
+        )
+        .at(place)
+        .help(
+            "name your own authorization server; the demo and `enforcer token` are for trying things out",
+        ));
+    }
+    let jwks = match issuer.jwks.as_deref() {
+        Some(url) if url.contains("://") && !url.starts_with("file://") => {
+            let server = key_server(url).map_err(|problem| {
+                Diagnostic::error(format!("the key set's URL `{url}` {problem}"))
+                    .at(view.descend(["jwks"]).place())
+                    .help("give an https URL, or a file: `jwks: keys.json`")
+            })?;
+            remote(issuer, url, &cluster(&server))
+        }
+        Some(file) => {
+            let path = context.folder.join(file.strip_prefix("file://").unwrap_or(file));
+            let keys = key_file(&path).map_err(|problem| {
+                Diagnostic::error(format!("the key set `{}` {problem}", path.display()))
+                    .at(view.descend(["jwks"]).place())
+                    .help("give a JSON Web Key Set with public keys: `{\"keys\": [...]}`")
+            })?;
+            json!({"inline": keys})
+        }
+        None if !context.online => return Ok(None),
+        None => {
+            let url = discover(&issuer.issuer, context.ca_file).map_err(|problem| problem.at(place))?;
+            let server = key_server(&url).map_err(|problem| {
+                Diagnostic::error(format!("the issuer names the key set `{url}`, which {problem}"))
+                    .at(view.descend(["issuer"]).place())
+                    .help("give the right one: `jwks: https://...`")
+            })?;
+            remote(issuer, &url, &cluster(&server))
+        }
+    };
+    configured(issuer, jwks).map(Some).map_err(|error| {
+        Diagnostic::error(format!("the filter cannot be configured for this issuer: {error}"))
+            .at(view.place())
+    })
+}
+
+fn remote(issuer: &settings::Issuer, url: &str, cluster: &str) -> Value {
+    let mut remote = serde_json::Map::new();
+    remote.insert("cluster".to_owned(), json!(cluster));
+    remote.insert("url".to_owned(), json!(url));
+    for (key, span) in
+        [("timeout", issuer.timeout), ("refresh", issuer.refresh), ("max_stale", issuer.max_stale)]
+    {
+        if let Some(span) = span {
+            remote.insert(key.to_owned(), json!(span));
+        }
+    }
+    json!({"remote": remote})
+}
+
+/// The fields that the setting and the filter's configuration have in common keep their names and meanings, so
+/// that the filter's own defaults hold for what is not said.
+fn configured(issuer: &settings::Issuer, jwks: Value) -> Result<Issuer, serde_json::Error> {
+    let mut value = serde_json::to_value(issuer)?;
+    if let Some(map) = value.as_object_mut() {
+        for key in ["timeout", "refresh", "max_stale"] {
+            map.shift_remove(key);
+        }
+        map.insert("jwks".to_owned(), jwks);
+    }
+    Issuer::deserialize(value)
+}
+
+/// The server of a key set's URL. Keys that arrive over plain HTTP could be anybody's, except on this machine.
+fn key_server(url: &str) -> Result<Url, String> {
+    // A query belongs to the request, not to the server.
+    let server = Url::parse(url.split('?').next().unwrap_or(url))?;
+    if server.scheme == Scheme::Http && !server.host.is_loopback() {
+        return Err("is not https, and keys fetched over plain HTTP can be replaced on the way".to_owned());
+    }
+    Ok(server)
+}
+
+fn key_file(path: &Path) -> Result<Value, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {}", plain(&error)))?;
+    let set: Value = serde_json::from_str(&text).map_err(|error| format!("is not JSON: {error}"))?;
+    let keys = set.get("keys").and_then(Value::as_array).ok_or("has no list `keys`")?;
+    if keys.is_empty() {
+        return Err("has no key in it".to_owned());
+    }
+    // RFC 7517 section 9.3, RFC 7518 sections 6.2.2, 6.3.2 and 6.4: what must stay secret.
+    if keys.iter().any(|key| key.get("d").is_some() || key.get("k").is_some()) {
+        return Err("holds a private or shared key; only public keys belong into a configuration".to_owned());
+    }
+    Ok(set)
+}
+
+/// The issuer's `jwks_uri`, from OpenID Connect Discovery 1.0 section 4, else from RFC 8414 section 3.
+fn discover(issuer: &str, ca_file: Option<&str>) -> Result<String, Diagnostic> {
+    let give = "give the key set yourself: `jwks: https://...` or a file `jwks: keys.json`";
+    let server = Url::parse(issuer).map_err(|problem| {
+        Diagnostic::error(format!("the keys of `{issuer}` cannot be looked up: it {problem}")).help(give)
+    })?;
+    if server.scheme == Scheme::Http && !server.host.is_loopback() {
+        return Err(Diagnostic::error(format!(
+            "the issuer `{issuer}` is not https, and what it says over plain HTTP can be replaced on the way"
+        ))
+        .help(give));
+    }
+    let path = if server.path == "/" { "" } else { &server.path };
+    let oidc = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+    let oauth = format!("{}/.well-known/oauth-authorization-server{path}", server.origin());
+    let mut problems = Vec::new();
+    for url in [oidc, oauth] {
+        match fetch::get(&url, ca_file).and_then(|body| metadata(&body, issuer)) {
+            Ok(found) => return Ok(found),
+            Err(problem) => problems.push(format!("{url}: {problem}")),
+        }
+    }
+    Err(Diagnostic::environment(format!(
+        "the issuer `{issuer}` does not say where its keys are ({})",
+        problems.join("; ")
+    ))
+    .help(give))
+}
+
+fn metadata(body: &[u8], issuer: &str) -> Result<String, String> {
+    let metadata: Value = serde_json::from_slice(body).map_err(|_| "the answer is not JSON".to_owned())?;
+    let text = |key| metadata.get(key).and_then(Value::as_str);
+    match text("issuer") {
+        // RFC 8414 section 3.3: must be identical.
+        Some(stated) if stated == issuer => {}
+        Some(stated) => return Err(format!("the metadata is that of `{stated}`")),
+        None => return Err("the metadata names no issuer".to_owned()),
+    }
+    text("jwks_uri").map(str::to_owned).ok_or_else(|| "the metadata has no `jwks_uri`".to_owned())
+}

@@ -1,0 +1,121 @@
+//! The middle: what every kind of definition is read into, and every kind of output is made from.
+
+use enforcer_core::units::Span;
+
+use crate::{settings::Cors, source::Place, url::Url};
+
+/// The APIs of one gateway, in the order of base paths within names.
+#[derive(Debug, Default)]
+pub struct ApiModel {
+    pub apis: Vec<Api>,
+}
+
+/// An API as the gateway offers it, and where its requests go.
+#[derive(Debug)]
+pub struct Api {
+    /// The title as a slug: `swagger-petstore`.
+    pub name: String,
+    pub version: String,
+    /// Host names it answers to: exact, `*.example.com`. Empty: any.
+    pub hosts: Vec<String>,
+    /// Path below which it lives at the gateway: `/` or `/store/v1`, without a trailing slash.
+    pub base_path: String,
+    pub backend: Backend,
+    /// What operations need that do not say so themselves.
+    pub access: Access,
+    pub operations: Vec<Operation>,
+    pub cors: Option<Cors>,
+    /// How long the backend may take; `None`: no limit.
+    pub timeout: Option<Span>,
+    /// Lower-case name of the header with the token, and where the definition says so.
+    pub token_header: Option<(String, Place)>,
+    /// The definition's title, to point at.
+    pub place: Place,
+}
+
+/// Where an API's requests go: to one of several equal servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Backend {
+    /// At least one; scheme and path are the same in all.
+    pub servers: Vec<Url>,
+}
+
+impl Backend {
+    /// Path below which the API lives at the backend.
+    pub fn base_path(&self) -> &str {
+        self.servers.first().map_or("/", |server| server.path.as_str())
+    }
+}
+
+/// A method on a path.
+#[derive(Debug)]
+pub struct Operation {
+    /// `operationId`, else `GET /pets/{petId}`.
+    pub id: String,
+    /// Upper case.
+    pub method: String,
+    /// Path template below the base path.
+    pub template: String,
+    /// `None`: the API's.
+    pub access: Option<Access>,
+    pub place: Place,
+}
+
+/// Alternatives, one of which a caller must satisfy. None at all: everybody may call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access(pub Vec<Alternative>);
+
+/// One way to be let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Alternative {
+    /// Without credentials.
+    Anonymous,
+    /// With a valid token that has these scopes.
+    Token { scopes: Vec<String> },
+}
+
+impl Access {
+    pub fn open() -> Self {
+        Self(Vec::new())
+    }
+
+    pub fn valid_token() -> Self {
+        Self(vec![Alternative::Token { scopes: Vec::new() }])
+    }
+
+    /// Whether nobody gets in without a token.
+    pub fn needs_token(&self) -> bool {
+        !self.0.is_empty() && !self.0.contains(&Alternative::Anonymous)
+    }
+
+    /// Whether a token makes a difference.
+    pub fn knows_token(&self) -> bool {
+        self.0.iter().any(|way| matches!(way, Alternative::Token { .. }))
+    }
+}
+
+/// A title as a name: lower-case letters and digits, everything else one dash.
+pub fn slug(title: &str) -> String {
+    let mut out = String::new();
+    for c in title.chars() {
+        if c.is_alphanumeric() {
+            out.extend(c.to_lowercase());
+        } else if !out.is_empty() && !out.ends_with('-') {
+            out.push('-');
+        }
+    }
+    out.truncate(out.trim_end_matches('-').len());
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_become_names() {
+        assert_eq!(slug("Swagger Petstore - OpenAPI 3.0"), "swagger-petstore-openapi-3-0");
+        assert_eq!(slug("  Überweisung (beta)! "), "überweisung-beta");
+        assert_eq!(slug("!!!"), "");
+    }
+}

@@ -1,0 +1,153 @@
+//! The `x-wso2-*` extensions of Choreo Connect that are read, and a word about those that are not yet.
+
+use crate::{
+    diagnostic::Diagnostic,
+    openapi::{Reader, servers::bad_url},
+    settings::{Cors, usual_headers, usual_methods},
+    source::{Place, View},
+    url::{Url, base_path},
+};
+
+/// Extensions that something here reads.
+const READ: [&str; 5] = [
+    "x-wso2-basePath",
+    "x-wso2-production-endpoints",
+    "x-wso2-auth-header",
+    "x-wso2-disable-security",
+    "x-wso2-cors",
+];
+
+impl Reader<'_> {
+    /// `x-wso2-basePath`; the inner `None` when it is there but bad.
+    #[expect(clippy::option_option, reason = "outer: whether it is there; inner: whether it could be read")]
+    pub(super) fn stated_base_path(&mut self, root: View<'_>) -> Option<Option<String>> {
+        let stated = root.get("x-wso2-basePath")?;
+        let text = stated.text().unwrap_or_default();
+        match base_path(text) {
+            Ok(path) if text.starts_with('/') => Some(Some(path)),
+            Ok(_) | Err(_) => {
+                self.findings.push(
+                    Diagnostic::error(format!("`x-wso2-basePath: {text}` is not a base path"))
+                        .at(stated.place())
+                        .help("write it as `/store/v1`: letters, digits and `~_.-` between slashes"),
+                );
+                Some(None)
+            }
+        }
+    }
+
+    /// The URLs of `x-wso2-production-endpoints`; the inner `None` when it is there but bad.
+    #[expect(clippy::option_option, reason = "outer: whether it is there; inner: whether it could be read")]
+    pub(super) fn production_endpoints<'v>(
+        &mut self,
+        root: View<'v>,
+    ) -> Option<Option<Vec<(View<'v>, String)>>> {
+        let endpoints = root.get("x-wso2-production-endpoints")?;
+        if let Some(failover) =
+            endpoints.get("type").filter(|kind| kind.text().is_some_and(|kind| kind.starts_with("failover")))
+        {
+            self.findings.push(
+                Diagnostic::warning("failover is not supported yet: requests are spread over all endpoints")
+                    .at(failover.place())
+                    .help("list only the first endpoint if the others must stay idle"),
+            );
+        }
+        let urls: Vec<(View<'v>, String)> = endpoints
+            .get("urls")
+            .into_iter()
+            .flat_map(|urls| urls.items())
+            .filter_map(|url| Some((url, url.text()?.to_owned())))
+            .collect();
+        if urls.is_empty() {
+            self.findings.push(
+                Diagnostic::error("`x-wso2-production-endpoints` lists no `urls`")
+                    .at(endpoints.key_place())
+                    .help("write `x-wso2-production-endpoints: {urls: [https://backend.example.com/v1]}`"),
+            );
+            return Some(None);
+        }
+        for (view, text) in &urls {
+            if let Err(problem) = Url::parse(text) {
+                self.findings.push(bad_url(*view, text, &problem));
+                return Some(None);
+            }
+        }
+        Some(Some(urls))
+    }
+
+    /// `x-wso2-auth-header`.
+    pub(super) fn token_header(&mut self, root: View<'_>) -> Option<(String, Place)> {
+        let header = root.get("x-wso2-auth-header")?;
+        let name = header.text().unwrap_or_default().to_ascii_lowercase();
+        if is_header_name(&name) {
+            return Some((name, header.place()));
+        }
+        self.findings.push(
+            Diagnostic::error(format!("`{name}` is not a header name"))
+                .at(header.place())
+                .help("write it as `X-Token`: letters, digits and dashes"),
+        );
+        None
+    }
+
+    /// `x-wso2-cors`, else the `cors` of enforcer.yaml.
+    pub(super) fn cors(&mut self, root: View<'_>) -> Option<Cors> {
+        let Some(cors) = root.get("x-wso2-cors") else { return self.settings.cors.clone() };
+        if cors.get("corsConfigurationEnabled").and_then(|flag| flag.boolean()) == Some(false) {
+            return None;
+        }
+        let list = |key: &str| -> Option<Vec<String>> {
+            let list = cors.get(key)?;
+            Some(list.items().filter_map(|item| item.text()).map(str::to_owned).collect())
+        };
+        for (key, value) in cors.entries().filter(|(key, _)| key.contains('-')) {
+            self.findings.push(
+                Diagnostic::warning(format!("`{key}` is not read"))
+                    .at(value.key_place())
+                    .help("Choreo Connect's names have no dashes: `accessControlAllowOrigins`, `accessControlAllowHeaders`, ..."),
+            );
+        }
+        Some(Cors {
+            allow_origins: list("accessControlAllowOrigins").unwrap_or_else(|| vec!["*".to_owned()]),
+            allow_methods: list("accessControlAllowMethods").unwrap_or_else(usual_methods),
+            allow_headers: list("accessControlAllowHeaders").unwrap_or_else(usual_headers),
+            expose_headers: list("accessControlExposeHeaders").unwrap_or_default(),
+            allow_credentials: cors
+                .get("accessControlAllowCredentials")
+                .and_then(|flag| flag.boolean())
+                .unwrap_or(false),
+            max_age: None,
+        })
+    }
+
+    /// Says which extensions of the API, its paths and operations have no effect.
+    pub(super) fn unread_extensions(&mut self, root: View<'_>) {
+        let paths = root.get("paths").into_iter().flat_map(|paths| paths.entries());
+        let items = paths.filter_map(|(_, item)| self.library.resolve(item).ok());
+        let nested: Vec<View<'_>> =
+            items.flat_map(|item| [item].into_iter().chain(item.entries().map(|(_, view)| view))).collect();
+        let mut seen = Vec::new();
+        for view in [root].into_iter().chain(nested) {
+            for (key, value) in view.entries() {
+                let ours =
+                    key.starts_with("x-wso2-") || matches!(key, "x-throttling-tier" | "x-mediation-script");
+                if ours && !READ.contains(&key) && !seen.contains(&key) {
+                    seen.push(key);
+                    self.findings.push(
+                        Diagnostic::warning(format!("`{key}` is not supported yet and has no effect"))
+                            .at(value.key_place())
+                            .help("remove it, or make sure that the API is safe without it"),
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// RFC 9110 section 5.1, in lower case.
+pub(crate) fn is_header_name(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&b))
+}

@@ -1,0 +1,224 @@
+//! `securitySchemes` and `security`: who may call.
+//!
+//! A list of requirements is an OR, the schemes within one are an AND (OpenAPI 3.1, Security Requirement
+//! Object). Nothing becomes open by accident: a scheme that cannot be verified must be decided upon by name.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    diagnostic::Diagnostic,
+    model::{Access, Alternative},
+    openapi::Reader,
+    settings::Need,
+    source::View,
+};
+
+/// What the schemes of a definition mean.
+pub(super) type Schemes = BTreeMap<String, Meaning>;
+
+/// How a scheme is verified.
+pub(super) enum Meaning {
+    /// A bearer token.
+    Token,
+    /// `auth.schemes` says it may be left out.
+    Open,
+    /// Not yet; the words say what it is.
+    Unsupported(String),
+    /// Its definition is broken, which has been reported.
+    Broken,
+}
+
+/// What an API's operations inherit.
+pub(super) struct Inherited {
+    /// What counts.
+    pub(super) effective: Access,
+    /// What would count without `x-wso2-disable-security`.
+    declared: Access,
+}
+
+/// A requirement, after its schemes have been looked up.
+enum Reading {
+    Way(Alternative),
+    /// It needs this scheme, which is that kind of thing.
+    Unsupported(String, String),
+    /// What is wrong with it has been reported.
+    Broken,
+}
+
+impl Reader<'_> {
+    pub(super) fn schemes(&mut self, root: View<'_>) -> Schemes {
+        let mut schemes = Schemes::new();
+        let defined = root.get("components").and_then(|components| components.get("securitySchemes"));
+        for (name, scheme) in defined.into_iter().flat_map(|defined| defined.entries()) {
+            let meaning = match self.settings.auth.schemes.get(name) {
+                Some(Need::Jwt) => Meaning::Token,
+                Some(Need::Open) => Meaning::Open,
+                None => match self.library.resolve(scheme) {
+                    Ok(scheme) => meaning(scheme),
+                    Err(problem) => {
+                        self.findings.push(problem);
+                        Meaning::Broken
+                    }
+                },
+            };
+            schemes.insert(name.to_owned(), meaning);
+        }
+        schemes
+    }
+
+    /// What operations need that do not say so themselves; `None` when that cannot be told.
+    pub(super) fn api_access(&mut self, root: View<'_>, schemes: &Schemes) -> Option<Inherited> {
+        let declared = match root.get("security") {
+            Some(security) => self.access(security, schemes)?,
+            None => match self.settings.auth.default {
+                Need::Jwt => Access::valid_token(),
+                Need::Open => Access::open(),
+            },
+        };
+        let disabled = self.disabled(root) == Some(true);
+        Some(Inherited { effective: if disabled { Access::open() } else { declared.clone() }, declared })
+    }
+
+    /// What an operation needs, if it says so; the outer `None` when that cannot be told.
+    #[expect(clippy::option_option, reason = "outer: whether it could be read; inner: whether it is there")]
+    pub(super) fn operation_access(
+        &mut self,
+        item: View<'_>,
+        operation: View<'_>,
+        schemes: &Schemes,
+        api: &Inherited,
+    ) -> Option<Option<Access>> {
+        let kind = operation.get("x-auth-type").and_then(|kind| kind.text());
+        if kind.is_some_and(|kind| kind.eq_ignore_ascii_case("none")) {
+            return Some(Some(Access::open()));
+        }
+        let disabled = self.disabled(operation).or_else(|| self.disabled(item));
+        let access = match (disabled, operation.get("security")) {
+            (Some(true), _) => Some(Access::open()),
+            (_, Some(security)) => Some(self.access(security, schemes)?),
+            // Switched on again below an API that is switched off.
+            (Some(false), None) => Some(api.declared.clone()),
+            (None, None) => None,
+        };
+        Some(access.filter(|access| *access != api.effective))
+    }
+
+    /// `x-wso2-disable-security`.
+    fn disabled(&mut self, view: View<'_>) -> Option<bool> {
+        let flag = view.get("x-wso2-disable-security")?;
+        let value = flag.boolean();
+        if value.is_none() {
+            self.findings.push(
+                Diagnostic::error("`x-wso2-disable-security` is neither `true` nor `false`")
+                    .at(flag.place())
+                    .help("write `x-wso2-disable-security: true` to let everybody call"),
+            );
+        }
+        value
+    }
+
+    fn access(&mut self, security: View<'_>, schemes: &Schemes) -> Option<Access> {
+        if !security.is_list() {
+            self.findings.push(
+                Diagnostic::error(format!("`security` is {}, but should be a list", security.describe()))
+                    .at(security.place())
+                    .help("write `security: [{name: []}]`, or `security: []` to let everybody call"),
+            );
+            return None;
+        }
+        let readings: Vec<(View<'_>, Reading)> = security
+            .items()
+            .map(|requirement| (requirement, self.requirement(requirement, schemes)))
+            .collect();
+        if readings.is_empty() {
+            return Some(Access::open());
+        }
+        let mut ways = Vec::new();
+        let mut unsupported = Vec::new();
+        for (view, reading) in readings {
+            match reading {
+                Reading::Way(way) if !ways.contains(&way) => ways.push(way),
+                Reading::Way(_) => {}
+                Reading::Unsupported(name, kind) => unsupported.push((view, name, kind)),
+                Reading::Broken => return None,
+            }
+        }
+        let none_left = ways.is_empty();
+        for (view, name, kind) in unsupported {
+            self.findings.push(cannot_verify(view, &name, &kind, none_left));
+        }
+        (!none_left).then_some(Access(ways))
+    }
+
+    fn requirement(&mut self, requirement: View<'_>, schemes: &Schemes) -> Reading {
+        if !requirement.is_map() {
+            self.findings.push(
+                Diagnostic::error(format!(
+                    "a security requirement is {}, but should be a mapping",
+                    requirement.describe()
+                ))
+                .at(requirement.place())
+                .help("write `- name: []` with the name of a security scheme"),
+            );
+            return Reading::Broken;
+        }
+        let mut token: Option<Vec<String>> = None;
+        for (name, scopes) in requirement.entries() {
+            match schemes.get(name) {
+                Some(Meaning::Token) => {
+                    let all = token.get_or_insert_default();
+                    for scope in scopes.items().filter_map(|scope| scope.text()) {
+                        if !all.iter().any(|known| known == scope) {
+                            all.push(scope.to_owned());
+                        }
+                    }
+                }
+                Some(Meaning::Open) => {}
+                Some(Meaning::Unsupported(kind)) => {
+                    return Reading::Unsupported(name.to_owned(), kind.clone());
+                }
+                Some(Meaning::Broken) => return Reading::Broken,
+                None => {
+                    self.findings.push(
+                        Diagnostic::error(format!("there is no security scheme `{name}`"))
+                            .at(scopes.key_place())
+                            .help(format!("define it: `components: {{securitySchemes: {{{name}: ...}}}}`")),
+                    );
+                    return Reading::Broken;
+                }
+            }
+        }
+        Reading::Way(token.map_or(Alternative::Anonymous, |scopes| Alternative::Token { scopes }))
+    }
+}
+
+fn meaning(scheme: View<'_>) -> Meaning {
+    let text = |key| scheme.get(key).and_then(|view| view.text()).unwrap_or_default();
+    match (text("type"), text("scheme").to_ascii_lowercase().as_str()) {
+        ("oauth2" | "openIdConnect", _) | ("http", "bearer") => Meaning::Token,
+        ("http", other) => Meaning::Unsupported(format!("`http: {other}`")),
+        ("apiKey", _) => Meaning::Unsupported(format!("an API key in `{}`", text("name"))),
+        ("mutualTLS", _) => Meaning::Unsupported("a client certificate".to_owned()),
+        ("", _) => Meaning::Unsupported("without a type".to_owned()),
+        (other, _) => Meaning::Unsupported(format!("of type `{other}`")),
+    }
+}
+
+fn cannot_verify(requirement: View<'_>, name: &str, kind: &str, none_left: bool) -> Diagnostic {
+    let decide = format!(
+        "decide in enforcer.yaml what it means: `auth: {{schemes: {{{name}: jwt}}}}` asks for a token instead, \
+         `{name}: open` for nothing"
+    );
+    if none_left {
+        Diagnostic::error(format!(
+            "the security scheme `{name}` ({kind}) cannot be verified yet, and there is no alternative"
+        ))
+        .help(decide)
+    } else {
+        Diagnostic::warning(format!(
+            "callers cannot use the security scheme `{name}` ({kind}), which is not verified yet"
+        ))
+        .help(format!("the other alternatives stay; or {decide}"))
+    }
+    .at(requirement.get(name).unwrap_or(requirement).key_place())
+}

@@ -1,0 +1,267 @@
+//! `enforcer.yaml`: what an API definition does not say.
+
+mod read;
+
+pub use read::{read_into, settings};
+
+use std::collections::BTreeMap;
+
+use enforcer_auth::config::{Algorithm, ClaimHeader};
+use enforcer_core::{
+    fault::Dialect,
+    mode::Mode,
+    units::{ByteSize, Span},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Settings of the gateway. Every key may be left out.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `issuers: [...]`")]
+pub struct Settings {
+    /// Where the gateway listens. Absent: plain HTTP on `0.0.0.0:8080`.
+    #[serde(default)]
+    pub listeners: Vec<Listener>,
+    /// Who may issue tokens.
+    #[serde(default)]
+    pub issuers: Vec<Issuer>,
+    /// How callers are authenticated.
+    #[serde(default)]
+    pub auth: Auth,
+    /// Which web pages of other origins may call. An API's own `x-wso2-cors` goes before it.
+    #[serde(default)]
+    pub cors: Option<Cors>,
+    /// What holds for every API that does not say otherwise.
+    #[serde(default)]
+    pub defaults: Defaults,
+    /// `shadow`: decide, count and log, but let everything through.
+    #[serde(default)]
+    pub mode: Mode,
+}
+
+/// The top-level keys that the design reserves and this version does not read yet.
+pub const NOT_YET: [&str; 4] = ["keys", "tiers", "limits", "analytics"];
+
+/// An address the gateway listens on.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{port: 8080}`")]
+pub struct Listener {
+    /// IP address. `0.0.0.0`: every IPv4 address of the machine; `::`: every address.
+    #[serde(default = "any_address")]
+    pub address: String,
+    pub port: u16,
+    /// Absent: plain HTTP.
+    #[serde(default)]
+    pub tls: Option<Tls>,
+}
+
+impl Default for Listener {
+    fn default() -> Self {
+        Self { address: any_address(), port: 8080, tls: None }
+    }
+}
+
+fn any_address() -> String {
+    "0.0.0.0".to_owned()
+}
+
+/// TLS of a listener. Files are named as Envoy sees them.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{certificate: tls.crt, key: tls.key}`")]
+pub struct Tls {
+    /// PEM file with the certificate and those that lead to its root.
+    pub certificate: String,
+    /// PEM file with the private key.
+    pub key: String,
+    /// PEM file with the roots that client certificates must lead to.
+    #[serde(default)]
+    pub client_ca: Option<String>,
+    /// Whether a client must show a certificate. Absent: `require` when there is a `client_ca`.
+    #[serde(default)]
+    pub client_certificate: Option<ClientCertificate>,
+}
+
+/// What happens to a client without a certificate. A certificate that is shown is always verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientCertificate {
+    /// The connection is refused.
+    Require,
+    /// The connection is accepted.
+    Accept,
+}
+
+/// An authorization server. `issuer` alone is enough for one that publishes its metadata.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{issuer: https://idp.example.com}`")]
+pub struct Issuer {
+    /// The `iss` of its tokens, compared byte for byte.
+    pub issuer: String,
+    /// Its key set: a URL, or a file whose content goes into the configuration. Absent: found at build time
+    /// through `/.well-known/openid-configuration` or RFC 8414.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<String>,
+    /// One of these must be among the token's `aud`. Empty: `aud` is not looked at.
+    #[serde(default)]
+    pub audiences: Vec<String>,
+    /// Signature algorithms accepted. Absent: RS256 and ES256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub algorithms: Option<Vec<Algorithm>>,
+    /// Clock difference tolerated for `exp` and `nbf`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leeway: Option<Span>,
+    /// Claim that names the client application. Absent: `azp`, else `client_id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumer_claim: Option<String>,
+    /// Claim that lists the scopes. Absent: `scope`, else `scp`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scopes_claim: Option<String>,
+    /// Claims handed to the backend in headers.
+    #[serde(default)]
+    pub claim_headers: Vec<ClaimHeader>,
+    /// How long one fetch of the keys may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// Age at which the keys are fetched again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<Span>,
+    /// Age at which keys that could not be refreshed are no longer trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_stale: Option<Span>,
+}
+
+/// How callers are authenticated.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{scopes: any}`")]
+pub struct Auth {
+    /// What operations need whose definition says nothing about security.
+    #[serde(default)]
+    pub default: Need,
+    /// What a security scheme of the definition means, by its name. Needed for types that are not verified yet.
+    #[serde(default)]
+    pub schemes: BTreeMap<String, Need>,
+    /// Which of the scopes listed for an operation a token must have.
+    #[serde(default)]
+    pub scopes: ScopeRule,
+    /// How error bodies are written.
+    #[serde(default)]
+    pub errors: Dialect,
+    /// Leave the token in the request for the backend.
+    #[serde(default)]
+    pub forward_token: bool,
+    /// Header that carries `Bearer <token>`. Absent: the APIs' `x-wso2-auth-header`, else `authorization`.
+    #[serde(default)]
+    pub token_header: Option<String>,
+    /// `realm` of `WWW-Authenticate`.
+    #[serde(default)]
+    pub realm: Option<String>,
+    /// Memory for verified tokens on each worker; `0B` switches the cache off.
+    #[serde(default)]
+    pub token_cache: Option<ByteSize>,
+}
+
+/// What a caller must bring.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Need {
+    /// A valid bearer token of a configured issuer.
+    #[default]
+    Jwt,
+    /// Nothing.
+    Open,
+}
+
+/// Which of several scopes are enough.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ScopeRule {
+    /// Every one, as OpenAPI means it.
+    #[default]
+    All,
+    /// One of them, as Choreo Connect means it.
+    Any,
+}
+
+/// Cross-origin calls, answered by Envoy's own `cors` filter.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a mapping such as `{allow_origins: [\"https://app.example.com\"]}`"
+)]
+pub struct Cors {
+    /// `https://app.example.com`, `https://*.example.com`, or `*`.
+    pub allow_origins: Vec<String>,
+    /// Methods that a preflight allows.
+    #[serde(default = "usual_methods")]
+    pub allow_methods: Vec<String>,
+    /// Request headers that a preflight allows.
+    #[serde(default = "usual_headers")]
+    pub allow_headers: Vec<String>,
+    /// Response headers that scripts may read.
+    #[serde(default)]
+    pub expose_headers: Vec<String>,
+    /// Cookies and client certificates may be sent along.
+    #[serde(default)]
+    pub allow_credentials: bool,
+    /// How long a browser may remember a preflight.
+    #[serde(default)]
+    pub max_age: Option<Span>,
+}
+
+pub(crate) fn usual_methods() -> Vec<String> {
+    ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"].map(str::to_owned).to_vec()
+}
+
+pub(crate) fn usual_headers() -> Vec<String> {
+    ["authorization", "content-type"].map(str::to_owned).to_vec()
+}
+
+/// What holds for every API that does not say otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{timeout: 30s}`")]
+pub struct Defaults {
+    /// Host name that the APIs answer to: exact, `*.example.com`, or `*`. Absent: any.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Where all requests go, in place of the definitions' `servers`: `http://localhost:3000`.
+    #[serde(default)]
+    pub backend: Option<String>,
+    /// How long a backend may take for its whole response. Absent: 60 s, as in Choreo Connect; `0s`: no limit.
+    #[serde(default)]
+    pub timeout: Option<Span>,
+    /// How long a connection to a backend or issuer may take. Absent: 5 s.
+    #[serde(default)]
+    pub connect_timeout: Option<Span>,
+    /// PEM file with the roots that backends and issuers are verified against, as Envoy sees it. Absent: the
+    /// bundle of the system that `enforcer` runs on.
+    #[serde(default)]
+    pub ca_file: Option<String>,
+    /// The filters' `auth.wasm`, or the folder that holds it, as Envoy sees it. Absent: beside `enforcer`.
+    #[serde(default)]
+    pub modules: Option<String>,
+    /// Envoy's admin interface. Absent: `127.0.0.1:9901`.
+    #[serde(default)]
+    pub admin: Option<Admin>,
+    /// Where access log lines go: a file, or `none`. Absent: standard output.
+    #[serde(default)]
+    pub access_log: Option<String>,
+}
+
+/// Envoy's admin interface. It can stop Envoy: keep it on loopback.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{port: 9901}`")]
+pub struct Admin {
+    #[serde(default = "loopback")]
+    pub address: String,
+    pub port: u16,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { address: loopback(), port: 9901 }
+    }
+}
+
+fn loopback() -> String {
+    "127.0.0.1".to_owned()
+}

@@ -1,0 +1,99 @@
+//! Files as the user wrote them: text, line numbers, and the tree of values in between.
+
+mod parse;
+mod refs;
+mod tree;
+mod yaml;
+
+pub use parse::parse;
+pub use refs::Library;
+pub use tree::{Document, Entry, Kind, Node, View};
+pub use yaml::to_yaml;
+
+use std::{fmt, ops::Range, path::Path, path::PathBuf, sync::Arc};
+
+use crate::diagnostic::Diagnostic;
+
+/// A file's text and the name under which diagnostics show it.
+#[derive(PartialEq, Eq)]
+pub struct Source {
+    name: String,
+    text: String,
+}
+
+impl Source {
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
+        Arc::new(Self { name: name.into(), text: text.into() })
+    }
+
+    /// Reads a file that must be UTF-8, which JSON requires (RFC 8259 section 8.1) and YAML is in practice.
+    pub fn read(path: &Path) -> Result<Arc<Self>, Diagnostic> {
+        let name = path.display().to_string();
+        let bytes = std::fs::read(path).map_err(|error| {
+            Diagnostic::error(format!("cannot read `{name}`: {}", crate::output::plain(&error)))
+                .help("check the path; it is relative to the folder the command runs in")
+        })?;
+        // Editors on Windows like to begin files with a byte order mark; neither format needs one.
+        let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").map_or(bytes.as_slice(), |rest| rest);
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Ok(Self::new(name, text)),
+            Err(error) => Err(Diagnostic::error(format!(
+                "`{name}` is not UTF-8 text: the byte at offset {} does not belong there",
+                error.valid_up_to()
+            ))
+            .help("save the file as UTF-8")),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The file's path, as far as it is one.
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(&self.name)
+    }
+
+    /// Line and column, both counted from 1, of a byte offset. Columns count characters.
+    pub fn position(&self, offset: usize) -> (usize, usize) {
+        let before = self.text.get(..offset).unwrap_or(&self.text);
+        let line = before.matches('\n').count().saturating_add(1);
+        let column = before.rsplit('\n').next().map_or(0, |last| last.chars().count()).saturating_add(1);
+        (line, column)
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Source({}, {} bytes)", self.name, self.text.len())
+    }
+}
+
+/// A range of bytes in a file: what a diagnostic points at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    pub source: Arc<Source>,
+    pub range: Range<usize>,
+}
+
+impl Place {
+    pub fn new(source: &Arc<Source>, range: Range<usize>) -> Self {
+        Self { source: Arc::clone(source), range }
+    }
+
+    /// Line and column of the start, both counted from 1.
+    pub fn position(&self) -> (usize, usize) {
+        self.source.position(self.range.start)
+    }
+}
+
+/// `file:line`, as compilers print it and editors understand it.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.source.name(), self.position().0)
+    }
+}
