@@ -72,7 +72,8 @@ pub enum Refusal {
     Backslash,
     /// `;`: some servers cut parameters off a segment, others do not.
     Semicolon,
-    /// A control character or space, plain or escaped (an escaped space is fine).
+    /// A control character or a space; or, escaped, NUL (which cuts strings short in C) or a line break (which
+    /// forges headers and log lines further on). Other escaped control characters are data.
     Control,
     /// A byte above 127 that is not escaped.
     NotAscii,
@@ -80,7 +81,7 @@ pub enum Refusal {
     Fragment,
     /// `%` without two hexadecimal digits.
     BadEscape,
-    /// `%252e` and its like: harmless decoded once, structure or control characters when decoded twice.
+    /// `%252e` and its like: harmless decoded once, structure, NUL or line breaks when decoded twice.
     DoubleEscape,
 }
 
@@ -143,7 +144,7 @@ fn check_escapes(segment: &str) -> Result<(), Refusal> {
     }
     let decoded_twice = segment.split("%25").skip(1).filter_map(|rest| hex_pair(&mut rest.bytes()));
     for byte in decoded_twice {
-        if matches!(byte, b'.' | b'/' | b'\\' | b'%' | b';') || byte.is_ascii_control() {
+        if matches!(byte, b'.' | b'/' | b'\\' | b'%' | b';') || is_harmful(byte) {
             return Err(Refusal::DoubleEscape);
         }
     }
@@ -183,7 +184,7 @@ fn respell(path: &[u8]) -> Result<Cow<'_, str>, Refusal> {
             _ if is_plain(byte) => spelt.push(char::from(byte)),
             b'%' => {
                 let byte = hex_pair(&mut bytes).ok_or(Refusal::BadEscape)?;
-                if byte.is_ascii_control() {
+                if is_harmful(byte) {
                     return Err(Refusal::Control);
                 }
                 let plain = is_plain(byte) && byte != b'/';
@@ -228,6 +229,11 @@ fn is_plain(byte: u8) -> bool {
                 | b':'
                 | b'@'
         )
+}
+
+/// Control characters that do harm even when they come escaped.
+fn is_harmful(byte: u8) -> bool {
+    matches!(byte, 0 | b'\r' | b'\n')
 }
 
 /// The byte that the next two hexadecimal digits mean.
