@@ -1,0 +1,152 @@
+//! A real Envoy as a host.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use enforcer_testbed::{Connection, EchoBackend, Envoy, EnvoyBinary, Error, Fields, RawClient, Reply, Request, free_port};
+use serde_json::Value;
+
+use super::{Answer, Ask, Host, Plugin, Seen, bootstrap};
+
+pub(crate) struct EnvoyHost {
+    // Fields drop in this order: Envoy before what it talks to.
+    envoy: Envoy,
+    upstreams: BTreeMap<&'static str, EchoBackend>,
+    client: RawClient,
+    open: BTreeMap<usize, (Connection, &'static str)>,
+    begun: usize,
+}
+
+/// Longer than anything that Envoy is configured to wait for.
+const LIMIT: Duration = Duration::from_secs(8);
+const UPSTREAMS: [&str; 4] = ["backend", "side", "slow", "reset"];
+
+impl EnvoyHost {
+    /// Runs the plugin in Envoy's Wasm filter.
+    pub(crate) fn wasm(binary: &EnvoyBinary, plugin: &Plugin) -> Result<Self, Error> {
+        Self::start(binary, &bootstrap::wasm(plugin, &plugin.file()), &[], plugin.workers)
+    }
+
+    /// Starts with any HTTP filter and more clusters.
+    pub(crate) fn start(
+        binary: &EnvoyBinary,
+        filter: &Value,
+        more: bootstrap::Clusters<'_>,
+        workers: u32,
+    ) -> Result<Self, Error> {
+        let upstreams: BTreeMap<_, _> =
+            UPSTREAMS.into_iter().map(|name| Ok((name, EchoBackend::start()?))).collect::<Result<_, Error>>()?;
+        let mut clusters: Vec<_> =
+            upstreams.iter().map(|(name, upstream)| (*name, Some(upstream.address()))).collect();
+        clusters.push(("down", Some(([127, 0, 0, 1], free_port()?).into())));
+        clusters.push(("empty", None));
+        clusters.extend_from_slice(more);
+        let config = bootstrap::bootstrap(filter, &clusters);
+        let envoy = binary.options(config).concurrency(workers).start()?;
+        let client = envoy.client("ingress")?.timeout(LIMIT);
+        Ok(Self { envoy, upstreams, client, open: BTreeMap::new(), begun: 0 })
+    }
+
+    pub(crate) fn envoy(&self) -> &Envoy {
+        &self.envoy
+    }
+
+    fn upstream(&self, name: &str) -> &EchoBackend {
+        self.upstreams.get(name).unwrap_or_else(|| panic!("there is no upstream `{name}` that answers"))
+    }
+}
+
+/// The oldest Envoy that we support: `$ENVOY_OLDER`, else what `make envoy-1.36` installs.
+pub(crate) fn oldest() -> Option<EnvoyBinary> {
+    const INSTALLED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.tools/envoy-1.36.4/envoy");
+    let path = std::env::var_os("ENVOY_OLDER").unwrap_or_else(|| INSTALLED.into());
+    let found = EnvoyBinary::at(path);
+    if let Err(error) = &found {
+        println!("skipped: {error}");
+    }
+    found.ok()
+}
+
+impl Host for EnvoyHost {
+    fn answer(&mut self, upstream: &str, answer: Answer) {
+        let reply = match answer {
+            Answer::Reset => Reply::reset(),
+            Answer::Reply { status, headers, body, trailers, after } => {
+                let mut reply = Reply::status(status).body(body).delay(after);
+                for (name, value) in headers.iter() {
+                    reply = reply.header(name, value);
+                }
+                match trailers {
+                    Some(trailers) => reply.chunked(trailers),
+                    None => reply,
+                }
+            }
+        };
+        self.upstream(upstream).answer(reply);
+    }
+
+    fn begin(&mut self, ask: &Ask) -> usize {
+        let mut request = Request::new(ask.method, ask.path);
+        for (name, value) in ask.headers.iter() {
+            request = request.header(name, value);
+        }
+        if !ask.body.is_empty() || !ask.trailers.is_empty() {
+            request = request.chunks(&ask.body, ask.trailers.clone());
+        }
+        let mut connection = self.client.connect().unwrap();
+        connection.write(&request.to_wire()).unwrap();
+        self.begun += 1;
+        self.open.insert(self.begun, (connection, ask.method));
+        self.begun
+    }
+
+    fn abandon(&mut self, request: usize) {
+        self.open.remove(&request).unwrap();
+    }
+
+    fn finish(&mut self, request: usize) -> Seen {
+        let (mut connection, method) = self.open.remove(&request).unwrap();
+        match connection.read(method) {
+            Ok(answer) => Seen {
+                status: answer.status,
+                headers: answer.headers,
+                body: answer.body,
+                trailers: answer.trailers,
+                complete: answer.complete,
+            },
+            Err(_) => Seen::default(),
+        }
+    }
+
+    fn received(&mut self, upstream: &str) -> Vec<Seen> {
+        let seen = |request: enforcer_testbed::Received| {
+            let mut headers = Fields::new().with(":path", request.path);
+            request.headers.iter().for_each(|(name, value)| headers.push(name, value));
+            Seen { status: 0, headers, body: request.body, trailers: request.trailers, complete: true }
+        };
+        self.upstream(upstream).received().into_iter().map(seen).collect()
+    }
+
+    fn wait_for(&mut self, upstream: &str, count: usize) {
+        self.upstream(upstream).wait_for(count, LIMIT).unwrap();
+    }
+
+    fn counter(&mut self, name: &str) -> u64 {
+        self.envoy.stats().unwrap().get(&format!("wasmcustom.{name}")).copied().unwrap_or(0)
+    }
+
+    fn log(&mut self) -> Vec<String> {
+        self.envoy.log().since(0)
+    }
+
+    fn pass(&mut self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
+    fn died(&mut self) -> bool {
+        self.envoy.check_alive().is_err()
+    }
+
+    fn details(&mut self) -> Vec<String> {
+        self.envoy.access_log().since(0)
+    }
+}
