@@ -195,7 +195,7 @@ pub enum Background<'a> {
     Fetched(FetchKey, Result<&'a HttpReply, CalloutError>),
 }
 
-/// What is known of a request when it is over. Envoy's own figures are attributes: [`Cx::attribute`].
+/// What is known of a request when it is over. Envoy's own figures are attributes: [`crate::host::Host::attribute`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CallSummary<'a> {
     /// The detail of the answer this module gave in the backend's place, if it did.
