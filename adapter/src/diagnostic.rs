@@ -249,8 +249,20 @@ mod tests {
         let diagnostic = Diagnostic::error("the definition has no `paths`")
             .at(Place::new(&source, 15..19))
             .help("add `paths: {}`");
-        insta::assert_snapshot!(diagnostic.to_text(false), @"");
-        insta::assert_snapshot!(diagnostic.to_json(), @"");
+        insta::assert_snapshot!(diagnostic.to_text(false), @r"
+          × the definition has no `paths`
+           ╭─[pets.yaml:2:1]
+         1 │ openapi: 3.0.0
+         2 │ info:
+           · ────
+         3 │   title: Pets
+           ╰────
+          help: add `paths: {}`
+        ");
+        insta::assert_snapshot!(
+            diagnostic.to_json(),
+            @r#"{"severity":"error","file":"pets.yaml","line":2,"column":1,"message":"the definition has no `paths`","help":"add `paths: {}`"}"#
+        );
     }
 
     #[test]
@@ -261,6 +273,6 @@ mod tests {
         let source = Source::new("min.json", text);
         let shown = Diagnostic::error("no").at(Place::new(&source, at..at + 3)).to_text(false);
         assert!(shown.contains("\"b\"") && shown.len() < 1_000, "{shown}");
-        assert!(shown.contains("min.json:1:5010"), "{shown}");
+        assert!(shown.contains("min.json:1:5011"), "{shown}");
     }
 }

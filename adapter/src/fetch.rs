@@ -4,6 +4,8 @@ use std::{io::Read as _, path::Path, time::Duration};
 
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
+use crate::output::plain;
+
 /// The largest answer that is read. Key sets and metadata have a few kilobytes, definitions a few megabytes.
 const MAX_BYTES: u64 = 16 << 20;
 
@@ -36,18 +38,27 @@ pub fn get(url: &str, ca_file: Option<&str>) -> Result<Vec<u8>, String> {
         .get(url)
         .header("accept", "application/json")
         .call()
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| reason(&error))?;
     let mut body = Vec::new();
     let read = response.body_mut().as_reader().take(MAX_BYTES.saturating_add(1)).read_to_end(&mut body);
     match read {
         Ok(_) if u64::try_from(body.len()).is_ok_and(|length| length <= MAX_BYTES) => Ok(body),
         Ok(_) => Err(format!("the answer is larger than {MAX_BYTES} bytes")),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(plain(&error)),
+    }
+}
+
+fn reason(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Io(error) => plain(error),
+        ureq::Error::StatusCode(status) => format!("the answer has the status {status}"),
+        other => other.to_string(),
     }
 }
 
 fn roots(path: &str) -> Result<RootCerts, String> {
-    let pem = std::fs::read(path).map_err(|error| format!("cannot read the CA file `{path}`: {error}"))?;
+    let pem = std::fs::read(path)
+        .map_err(|error| format!("cannot read the CA file `{path}`: {}", plain(&error)))?;
     let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),

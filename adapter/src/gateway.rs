@@ -32,6 +32,8 @@ pub struct Input {
     pub settings: Option<PathBuf>,
     /// Accept issuers whose keys `enforcer token` made.
     pub development: bool,
+    /// Outputs route requests; without it, definitions need not say where their backend is.
+    pub routed: bool,
     /// Ask issuers where their keys are; `check` without network does not.
     pub online: bool,
 }
@@ -66,9 +68,11 @@ impl Gateway {
         let backend = default_backend(&settings, document.view(), findings);
         let mut files: BTreeSet<PathBuf> =
             input.settings.iter().filter_map(|path| path.canonicalize().ok()).collect();
+        let context =
+            openapi::Context { settings: &settings, backend: backend.as_ref(), routed: input.routed };
         let mut apis = Vec::new();
         for path in &input.definitions {
-            if let Some((api, library)) = openapi::read(path, &settings, backend.as_ref(), findings) {
+            if let Some((api, library)) = openapi::read(path, context, findings) {
                 files.extend(library.paths().map(Path::to_owned));
                 apis.push(api);
             } else {
@@ -77,6 +81,10 @@ impl Gateway {
         }
         apis.sort_by(|a, b| (&a.name, &a.version, &a.base_path).cmp(&(&b.name, &b.version, &b.base_path)));
         distinct_locations(&apis, findings);
+        known_schemes(&settings, &apis, document.view(), findings);
+        let folder = input.settings.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        let key_files = settings.issuers.iter().filter_map(|issuer| issuers::key_file(issuer, folder));
+        files.extend(key_files.filter_map(|path| path.canonicalize().ok()));
         let mut gateway = Self {
             backends: Vec::new(),
             model: ApiModel { apis },
@@ -96,7 +104,7 @@ impl Gateway {
         let ca_file = gateway.settings.defaults.ca_file.clone();
         let context = issuers::Context {
             file: document.view(),
-            folder: input.settings.as_deref().and_then(Path::parent).unwrap_or(Path::new("")),
+            folder,
             ca_file: ca_file.as_deref(),
             development: input.development,
             online: input.online,
@@ -129,9 +137,10 @@ impl Gateway {
             let count = api.operations.len();
             let host = api.hosts.first().map_or("*", String::as_str);
             let servers: Vec<String> = api.backend.servers.iter().map(ToString::to_string).collect();
+            let arrow = if servers.is_empty() { "" } else { " -> " };
             let noun = if count == 1 { "operation" } else { "operations" };
             format!(
-                "{} {}: {count} {noun} at {host}{} -> {}",
+                "{} {}: {count} {noun} at {host}{}{arrow}{}",
                 api.name,
                 api.version,
                 api.base_path,
@@ -229,6 +238,23 @@ fn distinct_locations(apis: &[Api], findings: &mut Diagnostics) {
                 ))
                 .at(api.place.clone())
                 .help("give one of them another base path: `x-wso2-basePath: /somewhere/else`"),
+            );
+        }
+    }
+}
+
+/// A scheme that is decided upon and defined nowhere is a misspelt one.
+fn known_schemes(settings: &Settings, apis: &[Api], file: View<'_>, findings: &mut Diagnostics) {
+    // A definition that could not be read may have defined it.
+    if findings.failed() {
+        return;
+    }
+    for name in settings.auth.schemes.keys() {
+        if !apis.iter().any(|api| api.schemes.contains(name)) {
+            findings.push(
+                Diagnostic::warning(format!("no definition has a security scheme `{name}`"))
+                    .at(file.descend(["auth", "schemes", name.as_str()]).key_place())
+                    .help("remove it, or write it as the definition does"),
             );
         }
     }

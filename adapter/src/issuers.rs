@@ -1,6 +1,6 @@
 //! `issuers`: from a line such as `issuer: https://idp.example.com` to keys and the way to them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use enforcer_auth::config::Issuer;
 use serde::Deserialize as _;
@@ -72,7 +72,7 @@ fn resolve_one(
         ));
     }
     let jwks = match issuer.jwks.as_deref() {
-        Some(url) if url.contains("://") && !url.starts_with("file://") => {
+        Some(url) if is_remote(url) => {
             let server = key_server(url).map_err(|problem| {
                 Diagnostic::error(format!("the key set's URL `{url}` {problem}"))
                     .at(view.descend(["jwks"]).place())
@@ -81,8 +81,8 @@ fn resolve_one(
             remote(issuer, url, &cluster(&server))
         }
         Some(file) => {
-            let path = context.folder.join(file.strip_prefix("file://").unwrap_or(file));
-            let keys = key_file(&path).map_err(|problem| {
+            let path = local(file, context.folder);
+            let keys = read_keys(&path).map_err(|problem| {
                 Diagnostic::error(format!("the key set `{}` {problem}", path.display()))
                     .at(view.descend(["jwks"]).place())
                     .help("give a JSON Web Key Set with public keys: `{\"keys\": [...]}`")
@@ -143,7 +143,20 @@ fn key_server(url: &str) -> Result<Url, String> {
     Ok(server)
 }
 
-fn key_file(path: &Path) -> Result<Value, String> {
+/// The file that an issuer's keys are in, if they are in a file.
+pub fn key_file(issuer: &settings::Issuer, folder: &Path) -> Option<PathBuf> {
+    issuer.jwks.as_deref().filter(|jwks| !is_remote(jwks)).map(|file| local(file, folder))
+}
+
+fn is_remote(jwks: &str) -> bool {
+    jwks.contains("://") && !jwks.starts_with("file://")
+}
+
+fn local(file: &str, folder: &Path) -> PathBuf {
+    folder.join(file.strip_prefix("file://").unwrap_or(file))
+}
+
+fn read_keys(path: &Path) -> Result<Value, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {}", plain(&error)))?;
     let set: Value = serde_json::from_str(&text).map_err(|error| format!("is not JSON: {error}"))?;
     let keys = set.get("keys").and_then(Value::as_array).ok_or("has no list `keys`")?;

@@ -4,6 +4,7 @@
 //! both put together, with the filters' configuration; [`envoy`] writes it down. What is wrong on the way is
 //! collected as [`diagnostic::Diagnostics`], never only the first of it.
 
+pub mod attach;
 pub mod cli;
 pub mod diagnostic;
 pub mod envoy;
@@ -13,6 +14,7 @@ pub mod issuers;
 pub mod model;
 pub mod openapi;
 pub mod output;
+pub mod schema;
 pub mod settings;
 pub mod source;
 pub mod token;

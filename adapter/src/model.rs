@@ -29,6 +29,8 @@ pub struct Api {
     pub timeout: Option<Span>,
     /// Lower-case name of the header with the token, and where the definition says so.
     pub token_header: Option<(String, Place)>,
+    /// Names of its security schemes.
+    pub schemes: Vec<String>,
     /// The definition's title, to point at.
     pub place: Place,
 }
@@ -36,7 +38,7 @@ pub struct Api {
 /// Where an API's requests go: to one of several equal servers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backend {
-    /// At least one; scheme and path are the same in all.
+    /// Scheme and path are the same in all. Empty only where outputs leave routing to somebody else.
     pub servers: Vec<Url>,
 }
 

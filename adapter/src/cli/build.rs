@@ -1,13 +1,13 @@
 //! `enforcer build`
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
 
 use clap::ValueEnum;
 
-use super::Shell;
+use super::{Shell, watch::Files};
 use crate::{
-    diagnostic::Diagnostics,
-    envoy::{self, Files},
+    diagnostic::{Diagnostic, Diagnostics},
+    envoy,
     gateway::{Gateway, Input},
     output,
 };
@@ -24,6 +24,9 @@ pub(super) struct Arguments {
     /// Folder to write into; made if it is not there
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+    /// Stay, and build again whenever a file changes
+    #[arg(long)]
+    watch: bool,
     /// Accept issuers whose keys `enforcer token` made
     #[arg(long, hide = true)]
     development: bool,
@@ -41,11 +44,37 @@ enum Target {
 }
 
 pub(super) fn run(arguments: &Arguments, shell: &Shell) -> ExitCode {
-    let mut findings = Diagnostics::default();
-    if let Some(gateway) = load(arguments, shell, &mut findings) {
-        write(&gateway, arguments, shell, &mut findings);
+    if arguments.watch {
+        return match watch(arguments, shell) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(finding) => shell.fail(finding),
+        };
     }
-    shell.report(&findings)
+    build(arguments, shell).0
+}
+
+/// Builds once; tells how it ended, and what was read.
+fn build(arguments: &Arguments, shell: &Shell) -> (ExitCode, BTreeSet<PathBuf>) {
+    let mut findings = Diagnostics::default();
+    let gateway = load(arguments, shell, &mut findings);
+    if let Some(gateway) = &gateway {
+        write(gateway, arguments, shell, &mut findings);
+    }
+    (shell.report(&findings), gateway.map(|gateway| gateway.files).unwrap_or_default())
+}
+
+/// Builds, and again after every change. What is wrong is printed, and what was written before stays.
+fn watch(arguments: &Arguments, shell: &Shell) -> Result<(), Diagnostic> {
+    let mut files = Files::new()?;
+    files.add(arguments.definitions.iter().map(PathBuf::as_path))?;
+    // Looked at even where it is absent, because it may be made.
+    files.add([shell.config().unwrap_or_else(|| PathBuf::from("enforcer.yaml")).as_path()])?;
+    loop {
+        let (_, read) = build(arguments, shell);
+        files.add(read.iter().map(PathBuf::as_path))?;
+        shell.say("watching for changes");
+        files.wait()?;
+    }
 }
 
 fn load(arguments: &Arguments, shell: &Shell, findings: &mut Diagnostics) -> Option<Gateway> {
@@ -53,6 +82,7 @@ fn load(arguments: &Arguments, shell: &Shell, findings: &mut Diagnostics) -> Opt
         definitions: arguments.definitions.clone(),
         settings: shell.config(),
         development: arguments.development,
+        routed: arguments.target != Target::EnvoyFilters,
         online: true,
     };
     Gateway::load(&input, findings)
@@ -71,11 +101,21 @@ fn write(gateway: &Gateway, arguments: &Arguments, shell: &Shell, findings: &mut
     }
 }
 
-fn render(gateway: &Gateway, arguments: &Arguments, findings: &mut Diagnostics) -> Option<Files> {
+fn render(gateway: &Gateway, arguments: &Arguments, findings: &mut Diagnostics) -> Option<envoy::Files> {
     findings.take(gateway.check_surroundings())?;
     Some(match arguments.target {
         Target::Envoy => envoy::envoy(gateway),
-        Target::EnvoyFilters => envoy::envoy_filters(gateway),
+        Target::EnvoyFilters => {
+            if gateway.model.apis.iter().any(|api| api.cors.is_some()) {
+                findings.push(
+                    Diagnostic::warning(
+                        "CORS policies are not written: they belong to routes, and the routes are yours",
+                    )
+                    .help("set Envoy's `envoy.filters.http.cors` up where the routes are"),
+                );
+            }
+            envoy::envoy_filters(gateway)
+        }
         Target::EnvoyXds => {
             // Envoy may be started from another folder than this command.
             let folder = std::path::absolute(&arguments.output).unwrap_or_else(|_| arguments.output.clone());

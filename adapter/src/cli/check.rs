@@ -25,6 +25,7 @@ pub(super) fn run(arguments: &Arguments, shell: &Shell) -> ExitCode {
         definitions: arguments.definitions.clone(),
         settings: shell.config(),
         development: arguments.development,
+        routed: true,
         online: false,
     };
     let gateway = Gateway::load(&input, &mut findings);

@@ -1,9 +1,14 @@
 //! The command line. What it promises about exit codes: 0 for success, 1 for input that cannot be used, 2 for
 //! a wrong call, 3 for surroundings that did not play along.
 
+mod attach;
 mod build;
 mod check;
+mod init;
+mod schema;
 mod shell;
+mod token;
+mod watch;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
@@ -61,8 +66,12 @@ enum Color {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Arguments),
     Check(check::Arguments),
     Build(build::Arguments),
+    Attach(attach::Arguments),
+    Token(token::Arguments),
+    Schema(schema::Arguments),
 }
 
 /// Runs the command and says how it ended.
@@ -77,7 +86,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let shell = Shell::new(&cli.global);
     match cli.command {
+        Command::Init(arguments) => init::run(&arguments, &shell),
         Command::Check(arguments) => check::run(&arguments, &shell),
         Command::Build(arguments) => build::run(&arguments, &shell),
+        Command::Attach(arguments) => attach::run(&arguments, &shell),
+        Command::Token(arguments) => token::run(&arguments, &shell),
+        Command::Schema(arguments) => schema::run(&arguments, &shell),
     }
 }

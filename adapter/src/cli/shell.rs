@@ -42,6 +42,12 @@ impl Shell {
         self.config.clone().or_else(|| default.is_file().then(|| default.to_owned()))
     }
 
+    /// What the command was called for, on standard output.
+    pub fn print_result(&self, result: impl fmt::Display) {
+        // Nobody may be listening any more: `enforcer schema auth | head`.
+        let _ = writeln!(std::io::stdout(), "{result}");
+    }
+
     /// Progress, unless `-q`.
     pub fn say(&self, message: impl fmt::Display) {
         if !self.quiet && self.format == Format::Text {

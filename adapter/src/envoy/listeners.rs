@@ -13,7 +13,7 @@ const TLS: &str = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContex
 
 /// One line a request: who called what, how it ended and why. The query is left out, because people put
 /// secrets there; the last field is what the filters learnt about the caller.
-const LOG_FORMAT: &str = "[%START_TIME%] %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% \"%REQ(:METHOD)% %PATH(NQ:ORIG)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %UPSTREAM_CLUSTER% %REQ(X-REQUEST-ID)% %FILTER_STATE(wasm.enforcer:PLAIN)%\n";
+const LOG_FORMAT: &str = "[%START_TIME%] %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% \"%REQ(:METHOD)% %PATH(NQ:ORIG_OR_PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %UPSTREAM_CLUSTER% %REQ(X-REQUEST-ID)% %FILTER_STATE(wasm.enforcer:PLAIN)%\n";
 
 /// Where a listener's connection manager gets its routes from: `route_config` or `rds`.
 pub(super) type Routes = (&'static str, Value);

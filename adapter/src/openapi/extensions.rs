@@ -3,7 +3,7 @@
 use crate::{
     diagnostic::Diagnostic,
     openapi::{Reader, servers::bad_url},
-    settings::{Cors, usual_headers, usual_methods},
+    settings::{Cors, check_cors, usual_headers, usual_methods},
     source::{Place, View},
     url::{Url, base_path},
 };
@@ -92,7 +92,7 @@ impl Reader<'_> {
 
     /// `x-wso2-cors`, else the `cors` of enforcer.yaml.
     pub(super) fn cors(&mut self, root: View<'_>) -> Option<Cors> {
-        let Some(cors) = root.get("x-wso2-cors") else { return self.settings.cors.clone() };
+        let Some(cors) = root.get("x-wso2-cors") else { return self.context.settings.cors.clone() };
         if cors.get("corsConfigurationEnabled").and_then(|flag| flag.boolean()) == Some(false) {
             return None;
         }
@@ -107,7 +107,7 @@ impl Reader<'_> {
                     .help("Choreo Connect's names have no dashes: `accessControlAllowOrigins`, `accessControlAllowHeaders`, ..."),
             );
         }
-        Some(Cors {
+        let policy = Cors {
             allow_origins: list("accessControlAllowOrigins").unwrap_or_else(|| vec!["*".to_owned()]),
             allow_methods: list("accessControlAllowMethods").unwrap_or_else(usual_methods),
             allow_headers: list("accessControlAllowHeaders").unwrap_or_else(usual_headers),
@@ -117,7 +117,9 @@ impl Reader<'_> {
                 .and_then(|flag| flag.boolean())
                 .unwrap_or(false),
             max_age: None,
-        })
+        };
+        self.findings.take(check_cors(&policy).map_err(|problem| problem.at(cors.key_place())))?;
+        Some(policy)
     }
 
     /// Says which extensions of the API, its paths and operations have no effect.

@@ -8,7 +8,9 @@ mod operations;
 mod security;
 mod servers;
 
-use std::path::Path;
+pub(crate) use extensions::is_header_name;
+
+use std::{collections::BTreeMap, path::Path};
 
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
@@ -18,39 +20,33 @@ use crate::{
     url::Url,
 };
 
+/// What a definition is read with.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    pub settings: &'a Settings,
+    /// `defaults.backend`, read.
+    pub backend: Option<&'a Url>,
+    /// Whether it matters where requests go: not where somebody else routes them.
+    pub routed: bool,
+}
+
 /// What the readers of the parts share.
 struct Reader<'a> {
     library: &'a Library,
-    settings: &'a Settings,
-    /// `defaults.backend`, read.
-    backend: Option<&'a Url>,
+    context: Context<'a>,
+    unverified: BTreeMap<String, security::Unverified>,
     findings: &'a mut Diagnostics,
 }
 
 /// Reads a definition and the files it refers to; `None` when it cannot be used, the reasons being among the
 /// findings.
-pub fn read(
-    path: &Path,
-    settings: &Settings,
-    backend: Option<&Url>,
-    findings: &mut Diagnostics,
-) -> Option<(Api, Library)> {
+pub fn read(path: &Path, context: Context<'_>, findings: &mut Diagnostics) -> Option<(Api, Library)> {
     let library = findings.take(Library::load(path))?;
-    let api = read_library(&library, settings, backend, findings)?;
-    Some((api, library))
-}
-
-/// The same for a definition that is already loaded.
-pub fn read_library(
-    library: &Library,
-    settings: &Settings,
-    backend: Option<&Url>,
-    findings: &mut Diagnostics,
-) -> Option<Api> {
     let root = library.root()?;
     findings.take(version(root))?;
+    let api = Reader { library: &library, context, unverified: BTreeMap::new(), findings }.api(root);
     library.check_all(findings);
-    Reader { library, settings, backend, findings }.api(root)
+    Some((api?, library))
 }
 
 /// Which of the formats that call themselves by similar names this is.
@@ -89,6 +85,7 @@ impl Reader<'_> {
         let schemes = self.schemes(root);
         let access = self.api_access(root, &schemes);
         let operations = access.as_ref().and_then(|api| self.operations(root, &schemes, api));
+        self.report_unverified();
         let cors = self.cors(root);
         let token_header = self.token_header(root);
         self.unread_extensions(root);
@@ -97,19 +94,21 @@ impl Reader<'_> {
         let api = Api {
             name,
             version,
-            hosts: self.settings.defaults.host.iter().filter(|host| *host != "*").cloned().collect(),
+            hosts: self.context.settings.defaults.host.iter().filter(|host| *host != "*").cloned().collect(),
             base_path,
             backend,
             access: access?.effective,
             operations: operations?,
             cors,
             timeout: self
+                .context
                 .settings
                 .defaults
                 .timeout
                 .or(Some(crate::envoy::DEFAULT_TIMEOUT))
                 .filter(|span| !span.duration().is_zero()),
             token_header,
+            schemes: schemes.into_keys().collect(),
             place,
         };
         (failed_before || !self.findings.failed()).then_some(api)

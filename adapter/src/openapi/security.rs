@@ -10,7 +10,7 @@ use crate::{
     model::{Access, Alternative},
     openapi::Reader,
     settings::Need,
-    source::View,
+    source::{Place, View},
 };
 
 /// What the schemes of a definition mean.
@@ -36,6 +36,15 @@ pub(super) struct Inherited {
     declared: Access,
 }
 
+/// A scheme that is asked for and cannot be verified: reported once, however many operations use it.
+pub(super) struct Unverified {
+    kind: String,
+    /// How many times it is asked for without an alternative.
+    alone: usize,
+    /// Where it is asked for first.
+    place: Place,
+}
+
 /// A requirement, after its schemes have been looked up.
 enum Reading {
     Way(Alternative),
@@ -50,7 +59,7 @@ impl Reader<'_> {
         let mut schemes = Schemes::new();
         let defined = root.get("components").and_then(|components| components.get("securitySchemes"));
         for (name, scheme) in defined.into_iter().flat_map(|defined| defined.entries()) {
-            let meaning = match self.settings.auth.schemes.get(name) {
+            let meaning = match self.context.settings.auth.schemes.get(name) {
                 Some(Need::Jwt) => Meaning::Token,
                 Some(Need::Open) => Meaning::Open,
                 None => match self.library.resolve(scheme) {
@@ -70,7 +79,7 @@ impl Reader<'_> {
     pub(super) fn api_access(&mut self, root: View<'_>, schemes: &Schemes) -> Option<Inherited> {
         let declared = match root.get("security") {
             Some(security) => self.access(security, schemes)?,
-            None => match self.settings.auth.default {
+            None => match self.context.settings.auth.default {
                 Need::Jwt => Access::valid_token(),
                 Need::Open => Access::open(),
             },
@@ -101,6 +110,13 @@ impl Reader<'_> {
             (None, None) => None,
         };
         Some(access.filter(|access| *access != api.effective))
+    }
+
+    /// Reports the schemes that could not be verified.
+    pub(super) fn report_unverified(&mut self) {
+        for (name, uses) in std::mem::take(&mut self.unverified) {
+            self.findings.push(uses.finding(&name));
+        }
     }
 
     /// `x-wso2-disable-security`.
@@ -145,7 +161,9 @@ impl Reader<'_> {
         }
         let none_left = ways.is_empty();
         for (view, name, kind) in unsupported {
-            self.findings.push(cannot_verify(view, &name, &kind, none_left));
+            let place = view.get(&name).unwrap_or(view).key_place();
+            let uses = self.unverified.entry(name).or_insert_with(|| Unverified { kind, alone: 0, place });
+            uses.alone = uses.alone.saturating_add(usize::from(none_left));
         }
         (!none_left).then_some(Access(ways))
     }
@@ -204,21 +222,28 @@ fn meaning(scheme: View<'_>) -> Meaning {
     }
 }
 
-fn cannot_verify(requirement: View<'_>, name: &str, kind: &str, none_left: bool) -> Diagnostic {
-    let decide = format!(
-        "decide in enforcer.yaml what it means: `auth: {{schemes: {{{name}: jwt}}}}` asks for a token instead, \
-         `{name}: open` for nothing"
-    );
-    if none_left {
-        Diagnostic::error(format!(
-            "the security scheme `{name}` ({kind}) cannot be verified yet, and there is no alternative"
-        ))
-        .help(decide)
-    } else {
-        Diagnostic::warning(format!(
-            "callers cannot use the security scheme `{name}` ({kind}), which is not verified yet"
-        ))
-        .help(format!("the other alternatives stay; or {decide}"))
+impl Unverified {
+    fn finding(&self, name: &str) -> Diagnostic {
+        let Self { kind, alone, place } = self;
+        let decide = format!(
+            "decide in enforcer.yaml what it means: `auth: {{schemes: {{{name}: jwt}}}}` asks for a token instead, \
+             `{name}: open` for nothing"
+        );
+        let finding = match alone {
+            0 => Diagnostic::warning(format!(
+                "callers cannot use the security scheme `{name}` ({kind}), which is not verified yet"
+            ))
+            .help(format!("the alternatives to it stay; or {decide}")),
+            1 => Diagnostic::error(format!(
+                "the security scheme `{name}` ({kind}) cannot be verified yet, and here is no alternative to it"
+            ))
+            .help(decide),
+            many => Diagnostic::error(format!(
+                "the security scheme `{name}` ({kind}) cannot be verified yet, and in {many} places, of which this is \
+                 the first, there is no alternative to it"
+            ))
+            .help(decide),
+        };
+        finding.at(place.clone())
     }
-    .at(requirement.get(name).unwrap_or(requirement).key_place())
 }

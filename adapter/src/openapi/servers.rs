@@ -27,7 +27,7 @@ impl Reader<'_> {
             Some(stated) => Some(stated?),
             None => self.servers_path(&urls)?,
         };
-        let backend = match (self.backend, endpoints) {
+        let backend = match (self.context.backend, endpoints) {
             (Some(url), _) => self.overridden(url, path.as_deref()),
             (None, Some(endpoints)) => self.group(&endpoints?)?,
             (None, None) => self.backend_of(root, &urls)?,
@@ -91,6 +91,8 @@ impl Reader<'_> {
         let Some((view, text)) = urls.first() else { return Some(None) };
         let path = if text.contains("://") {
             Url::parse(text).map(|url| url.path)
+        } else if text.starts_with("//") {
+            Err("has no scheme; begin it with `https:`".to_owned())
         } else if text.starts_with('/') || text.is_empty() {
             base_path(text)
         } else {
@@ -109,6 +111,9 @@ impl Reader<'_> {
     fn backend_of(&mut self, root: View<'_>, urls: &[(View<'_>, String)]) -> Option<Backend> {
         let absolute: Vec<(View<'_>, String)> =
             urls.iter().filter(|(_, text)| text.contains("://")).cloned().collect();
+        if absolute.is_empty() && !self.context.routed {
+            return Some(Backend { servers: Vec::new() });
+        }
         if absolute.is_empty() {
             let (place, problem) = match urls.first() {
                 Some((view, text)) => (view.place(), format!("the server `{text}` names no host")),

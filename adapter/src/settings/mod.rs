@@ -1,8 +1,11 @@
 //! `enforcer.yaml`: what an API definition does not say.
 
+mod check;
 mod read;
 
-pub use read::{read_into, settings};
+pub use check::check;
+pub(crate) use check::check_cors;
+pub use read::settings;
 
 use std::collections::BTreeMap;
 

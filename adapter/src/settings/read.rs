@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{NOT_YET, Settings};
+use super::{NOT_YET, Settings, check};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     source::{Document, View},
@@ -26,12 +26,9 @@ pub fn settings(document: &Document, findings: &mut Diagnostics) -> Option<Setti
             remove(&mut value, &[key.to_owned()]);
         }
     }
-    read_value(view, value, findings)
-}
-
-/// Reads any typed value; `None` when something was wrong, which is then among the findings.
-pub fn read_into<T: DeserializeOwned>(view: View<'_>, findings: &mut Diagnostics) -> Option<T> {
-    read_value(view, view.node.to_json(), findings)
+    let settings = read_value(view, value, findings)?;
+    check(&settings, view, findings);
+    Some(settings)
 }
 
 /// Each mistake is reported, taken out, and the rest read again; so that one run shows them all.
@@ -179,15 +176,22 @@ fn dotted(path: &[String]) -> String {
 
 /// serde speaks of sequences, maps and integer widths.
 fn in_yaml_words(text: &str) -> String {
-    text.replace("a sequence", "a list")
-        .replace("sequence", "a list")
-        .replace("a map", "a mapping")
-        .replace("a mappingping", "a mapping")
-        .replace("invalid type: map", "invalid type: a mapping")
-        .replace("invalid type: ", "it is ")
-        .replace("invalid value: ", "it is ")
-        .replace(", expected ", " but should be ")
-        .replace("u16", "a number from 0 to 65535")
+    const WORDS: [(&str, &str); 12] = [
+        ("invalid type: ", "it is "),
+        ("invalid value: ", "it is "),
+        ("it is string ", "it is "),
+        ("it is integer ", "it is "),
+        ("it is map", "it is a mapping"),
+        ("it is sequence", "it is a list"),
+        (", expected ", " but should be "),
+        ("string or map", "a name"),
+        ("be a sequence", "be a list"),
+        ("be a map", "be a mapping"),
+        // Where the setting says in its own words what it expects.
+        ("be a mappingping", "be a mapping"),
+        ("u16", "a number from 0 to 65535"),
+    ];
+    WORDS.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
 }
 
 /// `did you mean` for a near miss, else all there is.
@@ -216,7 +220,7 @@ mod tests {
         let document = parse(&Source::new("enforcer.yaml", text)).unwrap();
         let mut findings = Diagnostics::default();
         let read = settings(&document, &mut findings);
-        assert_eq!(read.is_none(), findings.iter().count() > 0);
+        assert!(read.is_some() || findings.failed());
         findings.iter().map(|finding| format!("{}\n", finding.to_json())).collect()
     }
 
@@ -228,9 +232,6 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_named_with_their_lines() {
-        insta::assert_snapshot!(findings(
-            "isuers: []\nlisteners:\n- adress: 0.0.0.0\n  port: many\n- port: 99999\nissuers:\n- leeway: 5 parsecs\n  \
-             issuer: x\n- jwks: keys.json\nauth: {default: opne, scopes: 3}\nlimits: {}\ndefaults: [a]\n"
-        ), @"");
+        insta::assert_snapshot!(findings(include_str!("mistakes.yaml")));
     }
 }

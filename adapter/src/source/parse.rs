@@ -22,7 +22,7 @@ pub fn parse(source: &Arc<Source>) -> Result<Document, Diagnostic> {
     for next in Parser::new_from_str_with_options(source.text(), options) {
         let (event, span) = next.map_err(|error| {
             let at = error.marker().byte_offset().unwrap_or(0);
-            Diagnostic::error(format!("this is neither YAML nor JSON: {}", lower_first(&error.to_string())))
+            Diagnostic::error(format!("this is neither YAML nor JSON: {}", problem(&error.to_string())))
                 .at(Place::new(source, at..at))
                 .help("fix the syntax here or in the lines just above")
         })?;
@@ -187,7 +187,9 @@ fn insert(
     }
 }
 
-fn lower_first(text: &str) -> String {
+/// The parser's message, without the position that the diagnostic shows anyway.
+fn problem(text: &str) -> String {
+    let text = text.split(" at char ").next().unwrap_or(text);
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }

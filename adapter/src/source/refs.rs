@@ -144,7 +144,8 @@ impl Library {
     }
 
     /// References in parts of the definition that are not needed yet, such as schemas: if they lead nowhere
-    /// the definition is still usable, and its author will want to know.
+    /// the definition is still usable, and its author will want to know. Those that were needed have been
+    /// reported.
     pub fn check_all(&self, findings: &mut Diagnostics) {
         for document in self.files.values().flatten() {
             let mut seen = std::collections::HashSet::new();
@@ -158,8 +159,11 @@ impl Library {
                 if let Err((message, help)) = self.target(view, text) {
                     let place =
                         reference(view).map_or_else(|| view.place(), |(reference, _)| reference.place());
-                    findings
-                        .push(Diagnostic::warning(format!("`$ref: {text}` {message}")).at(place).help(help));
+                    if findings.iter().all(|finding| finding.place() != Some(&place)) {
+                        findings.push(
+                            Diagnostic::warning(format!("`$ref: {text}` {message}")).at(place).help(help),
+                        );
+                    }
                 }
             });
         }

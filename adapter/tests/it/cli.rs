@@ -1,0 +1,305 @@
+//! What the command says, word by word.
+
+use insta::assert_snapshot;
+
+use crate::folder::Folder;
+
+/// A definition with everything that others lack in these tests.
+pub(crate) const PETS: &str = include_str!("pets.yaml");
+const ISSUER: &str = "issuers: [{issuer: https://idp.example.com, jwks: https://idp.example.com/jwks}]\n";
+
+/// A definition around these lines.
+fn api(rest: &str) -> String {
+    format!("openapi: 3.0.3\ninfo: {{title: T, version: '1'}}\n{rest}")
+}
+
+fn check(definition: &str) -> String {
+    Folder::new(&[("api.yaml", definition), ("enforcer.yaml", ISSUER)]).transcript(&["check", "api.yaml"])
+}
+
+fn check_with(settings: &str) -> String {
+    Folder::new(&[("api.yaml", PETS), ("enforcer.yaml", settings)]).transcript(&["check", "api.yaml"])
+}
+
+#[test]
+fn a_good_definition_passes() {
+    assert_snapshot!(check(PETS), @"
+    exit code 0
+    pet-store 1.0.0: 5 operations at */v1 -> http://127.0.0.1:9000/v1
+    ");
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let folder =
+        Folder::new(&[("empty.yaml", ""), ("broken.yaml", "openapi: [3\ninfo: x\n"), ("text.yaml", "hello")]);
+    folder.write("latin1.yaml", b"title: caf\xe9");
+    let all = ["check", "absent.yaml", "empty.yaml", "broken.yaml", "text.yaml", "latin1.yaml"];
+    assert_snapshot!(folder.transcript(&all));
+}
+
+#[test]
+fn other_formats_are_named() {
+    let folder = Folder::new(&[
+        ("swagger.yaml", "swagger: '2.0'\ninfo: {}\n"),
+        ("async.yaml", "asyncapi: 3.0.0\n"),
+        ("future.yaml", "openapi: 3.2.0\n"),
+    ]);
+    assert_snapshot!(folder.transcript(&["check", "swagger.yaml", "async.yaml", "future.yaml"]));
+}
+
+#[test]
+fn parts_that_are_missing() {
+    assert_snapshot!(check("openapi: 3.1.0\ninfo: {version: 1}\nx: 1\n"));
+    assert_snapshot!(check(&api("servers: [{url: https://x.example.com}]\npaths: {}\n")));
+    assert_snapshot!(check("openapi: 3.1.0\ninfo: {title: '!', version: 1}\npaths: {/a: {get: {}}}\n"));
+}
+
+#[test]
+fn servers_that_cannot_be_used() {
+    for server in [
+        "{}",
+        "{url: /v1}",
+        "{url: //x.example.com}",
+        "{url: v1}",
+        "{url: 'https://{region}.example.com'}",
+        "{url: 'https://{region'}",
+        "{url: 'https://x.example.com/a/../b'}",
+        "{url: 'wss://x.example.com'}",
+        "{description: none}",
+    ] {
+        let definition = api(&format!("servers: [{server}]\npaths: {{/a: {{get: {{}}}}}}\n"));
+        insta::allow_duplicates! {
+            insta::with_settings!({snapshot_suffix => insta_name(server)}, { assert_snapshot!("server", check(&definition)) });
+        }
+    }
+    assert_snapshot!(check(&api("paths: {/a: {get: {}}}\n")));
+    assert_snapshot!(check(&api(
+        "servers:\n- url: http://a.example.com/v1\n- url: https://a.example.com/v1\n- url: https://b.example.com/v1\n\
+         - url: https://c.example.com/v2\npaths: {/a: {get: {}}}\n"
+    )));
+}
+
+/// A file name for a case.
+fn insta_name(text: &str) -> String {
+    text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
+}
+
+#[test]
+fn operations_that_cannot_be_told_apart_or_matched() {
+    assert_snapshot!(check(&api(
+        "servers: [{url: https://x.example.com}]\npaths:\n  /a/{id}: {get: {}}\n  /a/{name}/: {get: {}, put: {}}\n  \
+         b: {get: {}}\n  /c?d=1: {get: {}}\n  /{e: {get: {}}\n  /f//g: {get: {}}\n"
+    )));
+}
+
+#[test]
+fn references_that_lead_nowhere() {
+    assert_snapshot!(check(&api(
+        "servers: [{url: https://x.example.com}]\npaths:\n  /a: {$ref: '#/components/pathItems/a'}\n  \
+         /b: {$ref: b.yaml}\n  /c: {$ref: '/etc/passwd'}\n  /d: {$ref: '#/paths/~1e'}\n  /e: {$ref: '#/paths/~1d'}\n  \
+         /f: {$ref: 'https://example.com/f.yaml'}\n  /g:\n    get:\n      responses: {'200': {$ref: '#/components/responses/Ok'}}\n"
+    )));
+}
+
+#[test]
+fn security_that_cannot_be_verified() {
+    assert_snapshot!(check(&api(
+        "servers: [{url: https://x.example.com}]\npaths:\n  /a:\n    get: {security: [{key: []}]}\n    \
+         put: {security: [{key: []}, {token: [x]}]}\n    post: {security: [{key: [], token: []}]}\n  /b:\n    \
+         get: {security: [{basic: []}, {token: [x]}]}\n    put: {security: [{toke: []}]}\n    post: {security: {token: []}}\n    \
+         delete: {security: [token]}\n    patch: {x-wso2-disable-security: maybe}\n\
+         components:\n  securitySchemes:\n    key: {type: apiKey, name: X-Key, in: header}\n    \
+         basic: {type: http, scheme: basic}\n    token: {type: http, scheme: bearer}\n"
+    )));
+}
+
+#[test]
+fn extensions_that_are_not_read_or_bad() {
+    assert_snapshot!(check(&api(
+        "servers: [{url: https://x.example.com}]\nx-wso2-basePath: 'a b'\nx-wso2-auth-header: 'X Token'\n\
+         x-wso2-production-endpoints: {urls: []}\nx-wso2-throttling-tier: Gold\n\
+         x-wso2-cors: {access-control-allow-origins: [x], accessControlAllowCredentials: true}\n\
+         paths:\n  /a:\n    get: {x-wso2-request-interceptor: {}}\n    servers: [{url: https://y.example.com}]\n"
+    )));
+}
+
+#[test]
+fn definitions_that_contradict_each_other() {
+    let folder = Folder::new(&[("a.yaml", PETS), ("b.yaml", PETS), ("enforcer.yaml", ISSUER)]);
+    folder.write("c.yaml", format!("{}x-wso2-auth-header: X-Token\n", PETS.replace("9000/v1", "9000/v2")));
+    assert_snapshot!(folder.transcript(&["check", "a.yaml", "b.yaml", "c.yaml"]));
+}
+
+#[test]
+fn settings_that_are_missing_or_wrong() {
+    assert_snapshot!(Folder::new(&[("api.yaml", PETS)]).transcript(&["check", "api.yaml"]));
+    assert_snapshot!(check_with("issuers: [\n"));
+    assert_snapshot!(check_with(
+        "isuers: []\ntiers: {}\nissuers: [{issuer: a, leeway: 5 parsecs}]\ndefaults: {timeout: fast}\nmode: loud\n"
+    ));
+    assert_snapshot!(check_with(
+        "listeners:\n- {address: localhost, port: 80}\n- {port: 80, tls: {certificate: a, key: b, client_certificate: require}}\n\
+         issuers:\n- issuer: https://a.example.com\n  jwks: https://a.example.com/jwks\n  claim_headers: [{claim: sub, header: X User}]\n\
+         auth: {token_header: 'a b'}\ncors: {allow_origins: ['*'], allow_credentials: true}\n\
+         defaults: {host: 'a b', backend: localhost:3000}\n"
+    ));
+    assert_snapshot!(Folder::new(&[("api.yaml", PETS)]).transcript(&[
+        "check",
+        "api.yaml",
+        "-c",
+        "absent.yaml"
+    ]));
+}
+
+#[test]
+fn issuers_that_cannot_be_used() {
+    let folder = Folder::new(&[
+        ("api.yaml", PETS),
+        ("empty.json", r#"{"keys": []}"#),
+        ("text.json", "hello"),
+        ("other.json", "{}"),
+        ("private.json", r#"{"keys": [{"kty": "EC", "d": "AA"}]}"#),
+        (
+            "enforcer.yaml",
+            "issuers:\n- issuer: urn:enforcer:development\n  jwks: empty.json\n- {issuer: a, jwks: absent.json}\n\
+             - {issuer: b, jwks: empty.json}\n- {issuer: c, jwks: text.json}\n- {issuer: d, jwks: other.json}\n\
+             - {issuer: e, jwks: private.json}\n- {issuer: f, jwks: 'http://f.example.com/jwks'}\n\
+             - {issuer: g, jwks: 'ftp://f.example.com/jwks'}\n- {issuer: h, jwks: 'https://h.example.com/jwks'}\n\
+             - {issuer: h, jwks: 'https://h.example.com/jwks'}\n",
+        ),
+    ]);
+    assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
+}
+
+#[test]
+fn issuers_that_cannot_be_asked() {
+    let folder = Folder::new(&[("api.yaml", PETS)]);
+    let build = ["build", "api.yaml", "-t", "envoy", "-o", "out"];
+    folder.write("enforcer.yaml", "issuers: [{issuer: 'http://idp.example.com'}, {issuer: 'urn:x'}]\n");
+    assert_snapshot!(folder.transcript(&build));
+    // Nothing listens on port 1.
+    folder.write("enforcer.yaml", "issuers: [{issuer: 'http://127.0.0.1:1'}]\n");
+    assert_snapshot!(folder.transcript(&build));
+    assert_eq!(folder.names(), ["api.yaml", "enforcer.yaml"]);
+}
+
+#[test]
+fn findings_as_json_lines() {
+    let folder =
+        Folder::new(&[("api.yaml", "openapi: 3.1.0\ninfo: {title: x}\n"), ("enforcer.yaml", ISSUER)]);
+    assert_snapshot!(folder.transcript(&["--format", "json", "check", "api.yaml"]));
+    assert_snapshot!(folder.transcript(&["-q", "check", "api.yaml", "--format", "json"]));
+}
+
+#[test]
+fn nothing_is_written_when_anything_is_wrong() {
+    let folder =
+        Folder::new(&[("good.yaml", PETS), ("bad.yaml", "openapi: 3.1.0\n"), ("enforcer.yaml", ISSUER)]);
+    let output = folder.run(&["build", "good.yaml", "bad.yaml", "-t", "envoy", "-o", "out"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!folder.file("out").exists());
+}
+
+#[test]
+fn folders_that_cannot_be_written() {
+    let folder = Folder::new(&[("api.yaml", PETS), ("enforcer.yaml", ISSUER), ("out", "a file")]);
+    assert_snapshot!(folder.transcript(&["build", "api.yaml", "-t", "envoy", "-o", "out"]));
+}
+
+#[test]
+fn building_again_changes_nothing() {
+    let folder = Folder::new(&[("api.yaml", PETS), ("enforcer.yaml", ISSUER)]);
+    let build = ["build", "api.yaml", "-t", "envoy-xds", "-o", "out"];
+    assert_snapshot!(folder.transcript(&build));
+    assert_snapshot!(folder.transcript(&build));
+}
+
+#[test]
+fn calls_that_are_wrong() {
+    let folder = Folder::new(&[]);
+    assert_snapshot!(folder.transcript(&["check"]));
+    assert_snapshot!(folder.transcript(&["build", "a.yaml", "-t", "nginx", "-o", "out"]));
+    assert_snapshot!(folder.transcript(&["token", "--ttl", "5 parsecs"]));
+    assert_snapshot!(folder.transcript(&["token", "--claim", "a"]));
+    assert_snapshot!(folder.transcript(&["--help"]));
+}
+
+#[test]
+fn init_starts_a_gateway_that_passes_check() {
+    let folder = Folder::new(&[]);
+    assert_snapshot!(folder.transcript(&["init"]));
+    assert_eq!(folder.names(), ["enforcer.yaml", "openapi.yaml"]);
+    assert_snapshot!(folder.read("enforcer.yaml"));
+    assert_snapshot!(folder.transcript(&["check", "openapi.yaml"]));
+    assert_snapshot!(folder.transcript(&["init"]));
+}
+
+#[test]
+fn init_takes_over_what_a_definition_says() {
+    let definition = api(
+        "servers: [{url: https://x.example.com}]\npaths: {/a: {get: {security: [{key: []}]}}}\ncomponents:\n  securitySchemes:\n    \
+         key: {type: apiKey, name: X-Key, in: header}\n    \
+         oidc: {type: openIdConnect, openIdConnectUrl: 'https://login.example.com/t/.well-known/openid-configuration'}\n",
+    );
+    let folder = Folder::new(&[("api.yaml", &definition)]);
+    assert!(folder.run(&["init", "api.yaml"]).status.success());
+    assert_snapshot!(folder.read("enforcer.yaml"));
+    assert!(folder.run(&["check", "api.yaml"]).status.success());
+    assert_snapshot!(Folder::new(&[]).transcript(&["init", "absent.yaml"]));
+    assert_snapshot!(Folder::new(&[]).transcript(&["init", "http://127.0.0.1:1/api.yaml"]));
+}
+
+#[test]
+fn tokens_are_for_the_owner_and_for_development() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = Folder::new(&[("api.yaml", PETS)]);
+    let first = folder.run(&[
+        "token",
+        "--scope",
+        "read:pets",
+        "--scope",
+        "write:pets",
+        "--claim",
+        "tenant=7",
+        "--ttl",
+        "5m",
+    ]);
+    let token = String::from_utf8(first.stdout).unwrap();
+    let part = |number: usize| -> serde_json::Value {
+        use jwt_simple::reexports::ct_codecs::{Base64UrlSafeNoPadding, Decoder as _};
+        let part = token.trim().split('.').nth(number).unwrap();
+        serde_json::from_slice(&Base64UrlSafeNoPadding::decode_to_vec(part, None).unwrap()).unwrap()
+    };
+    let claims = part(1);
+    assert_eq!(claims["iss"], "urn:enforcer:development");
+    assert_eq!(claims["scope"], "read:pets write:pets");
+    assert_eq!(claims["tenant"], 7);
+    assert_eq!(claims["exp"].as_u64().unwrap() - claims["iat"].as_u64().unwrap(), 300);
+    let jwks: serde_json::Value = serde_json::from_str(&folder.read(".enforcer/jwks.json")).unwrap();
+    assert_eq!(jwks["keys"][0]["kid"], part(0)["kid"]);
+    assert!(jwks["keys"][0].get("d").is_none());
+    let mode = std::fs::metadata(folder.file(".enforcer/key.pem")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert_eq!(folder.read(".enforcer/.gitignore"), "*\n");
+    // The key is made once.
+    let jwks = folder.read(".enforcer/jwks.json");
+    assert!(folder.run(&["token"]).status.success());
+    assert_eq!(folder.read(".enforcer/jwks.json"), jwks);
+
+    folder
+        .write("enforcer.yaml", "issuers: [{issuer: urn:enforcer:development, jwks: .enforcer/jwks.json}]\n");
+    assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
+    assert!(folder.run(&["check", "--development", "api.yaml"]).status.success());
+    folder.write(".enforcer/key.pem", "garbage");
+    assert_snapshot!(folder.transcript(&["token"]));
+}
+
+#[test]
+fn schemas_are_printed_by_name() {
+    let folder = Folder::new(&[]);
+    assert_snapshot!(folder.transcript(&["schema"]));
+    assert_snapshot!(folder.transcript(&["schema", "limits"]));
+    assert!(folder.transcript(&["schema", "enforcer.yaml"]).contains("\"listeners\""));
+}

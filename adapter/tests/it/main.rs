@@ -1,0 +1,13 @@
+//! The command as its users meet it: the real binary, real files, a real Envoy where there is one.
+
+// The attribute tells the linter what the folder tells people: here a failed `unwrap` is a failed test.
+#[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod corpora;
+#[cfg(test)]
+mod envoy;
+#[cfg(test)]
+mod folder;
+#[cfg(test)]
+mod schemas;
