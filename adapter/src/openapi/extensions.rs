@@ -2,16 +2,17 @@
 
 use crate::{
     diagnostic::Diagnostic,
-    openapi::{Reader, servers::bad_url},
+    openapi::Reader,
     settings::{Cors, check_cors, usual_headers, usual_methods},
     source::{Place, View},
-    url::{Url, base_path},
+    url::base_path,
 };
 
 /// Extensions that something here reads.
-const READ: [&str; 5] = [
+const READ: [&str; 6] = [
     "x-wso2-basePath",
     "x-wso2-production-endpoints",
+    "x-wso2-endpoints",
     "x-wso2-auth-header",
     "x-wso2-disable-security",
     "x-wso2-cors",
@@ -42,14 +43,32 @@ impl Reader<'_> {
         &mut self,
         root: View<'v>,
     ) -> Option<Option<Vec<(View<'v>, String)>>> {
-        let endpoints = root.get("x-wso2-production-endpoints")?;
+        let stated = root.get("x-wso2-production-endpoints")?;
+        let endpoints = match stated.text() {
+            Some(reference) => self.findings.take(named_endpoints(root, stated, reference)),
+            None => Some(stated),
+        };
+        Some(endpoints.and_then(|endpoints| self.endpoint_urls(endpoints)))
+    }
+
+    fn endpoint_urls<'v>(&mut self, endpoints: View<'v>) -> Option<Vec<(View<'v>, String)>> {
+        let kind = endpoints.get("type");
         if let Some(failover) =
-            endpoints.get("type").filter(|kind| kind.text().is_some_and(|kind| kind.starts_with("failover")))
+            kind.filter(|kind| kind.text().is_some_and(|kind| kind.starts_with("failover")))
         {
             self.findings.push(
                 Diagnostic::warning("failover is not supported yet: requests are spread over all endpoints")
                     .at(failover.place())
                     .help("list only the first endpoint if the others must stay idle"),
+            );
+        }
+        for (key, value) in endpoints.entries().filter(|(key, _)| !matches!(*key, "urls" | "type")) {
+            self.findings.push(
+                Diagnostic::warning(format!(
+                    "`{key}` of the endpoints is not supported yet and has no effect"
+                ))
+                .at(value.key_place())
+                .help("make sure that the backend can be called without it"),
             );
         }
         let urls: Vec<(View<'v>, String)> = endpoints
@@ -64,15 +83,9 @@ impl Reader<'_> {
                     .at(endpoints.key_place())
                     .help("write `x-wso2-production-endpoints: {urls: [https://backend.example.com/v1]}`"),
             );
-            return Some(None);
+            return None;
         }
-        for (view, text) in &urls {
-            if let Err(problem) = Url::parse(text) {
-                self.findings.push(bad_url(*view, text, &problem));
-                return Some(None);
-            }
-        }
-        Some(Some(urls))
+        Some(urls)
     }
 
     /// `x-wso2-auth-header`.
@@ -96,24 +109,19 @@ impl Reader<'_> {
         if cors.get("corsConfigurationEnabled").and_then(|flag| flag.boolean()) == Some(false) {
             return None;
         }
-        let list = |key: &str| -> Option<Vec<String>> {
-            let list = cors.get(key)?;
-            Some(list.items().filter_map(|item| item.text()).map(str::to_owned).collect())
+        let value = |name: &str| cors.get(name).or_else(|| cors.get(&dashed(name)));
+        let list = |name: &str| -> Option<Vec<String>> {
+            Some(value(name)?.items().filter_map(|item| item.text()).map(str::to_owned).collect())
         };
-        for (key, value) in cors.entries().filter(|(key, _)| key.contains('-')) {
-            self.findings.push(
-                Diagnostic::warning(format!("`{key}` is not read"))
-                    .at(value.key_place())
-                    .help("Choreo Connect's names have no dashes: `accessControlAllowOrigins`, `accessControlAllowHeaders`, ..."),
-            );
-        }
+        let general = self.context.settings.cors.as_ref();
         let policy = Cors {
-            allow_origins: list("accessControlAllowOrigins").unwrap_or_else(|| vec!["*".to_owned()]),
+            allow_origins: list("accessControlAllowOrigins")
+                .or_else(|| general.map(|cors| cors.allow_origins.clone()))
+                .unwrap_or_default(),
             allow_methods: list("accessControlAllowMethods").unwrap_or_else(usual_methods),
             allow_headers: list("accessControlAllowHeaders").unwrap_or_else(usual_headers),
             expose_headers: list("accessControlExposeHeaders").unwrap_or_default(),
-            allow_credentials: cors
-                .get("accessControlAllowCredentials")
+            allow_credentials: value("accessControlAllowCredentials")
                 .and_then(|flag| flag.boolean())
                 .unwrap_or(false),
             max_age: None,
@@ -144,6 +152,29 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// `#/x-wso2-endpoints/<name>`: an entry of the list of one-key mappings.
+fn named_endpoints<'v>(root: View<'v>, stated: View<'v>, reference: &str) -> Result<View<'v>, Diagnostic> {
+    let lists = root.get("x-wso2-endpoints").into_iter().flat_map(|list| list.items());
+    let name = reference.strip_prefix("#/x-wso2-endpoints/");
+    name.and_then(|name| lists.filter_map(|entry| entry.get(name)).next()).ok_or_else(|| {
+        Diagnostic::error(format!("there are no endpoints `{reference}`"))
+            .at(stated.place())
+            .help("define them: `x-wso2-endpoints: [{name: {urls: [...]}}]`, and refer to `#/x-wso2-endpoints/name`")
+    })
+}
+
+/// `accessControlAllowOrigins` as some of Choreo Connect's own samples write it: `access-control-allow-origins`.
+fn dashed(name: &str) -> String {
+    let mut out = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() {
+            out.push('-');
+        }
+        out.push(c.to_ascii_lowercase());
+    }
+    out
 }
 
 /// RFC 9110 section 5.1, in lower case.

@@ -42,11 +42,16 @@ struct Reader<'a> {
 /// findings.
 pub fn read(path: &Path, context: Context<'_>, findings: &mut Diagnostics) -> Option<(Api, Library)> {
     let library = findings.take(Library::load(path))?;
+    let api = read_library(&library, context, findings)?;
+    Some((api, library))
+}
+
+fn read_library(library: &Library, context: Context<'_>, findings: &mut Diagnostics) -> Option<Api> {
     let root = library.root()?;
     findings.take(version(root))?;
-    let api = Reader { library: &library, context, unverified: BTreeMap::new(), findings }.api(root);
+    let api = Reader { library, context, unverified: BTreeMap::new(), findings }.api(root);
     library.check_all(findings);
-    Some((api?, library))
+    api
 }
 
 /// Which of the formats that call themselves by similar names this is.
@@ -149,3 +154,6 @@ impl Reader<'_> {
         Some((name, version?.to_owned(), place))
     }
 }
+
+#[cfg(test)]
+mod tests;

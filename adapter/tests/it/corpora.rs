@@ -9,6 +9,7 @@ use enforcer_adapter::{
     diagnostic::{Diagnostics, Severity},
     envoy,
     gateway::{Gateway, Input},
+    source::{Source, parse},
 };
 
 use crate::folder::Folder;
@@ -34,7 +35,11 @@ fn definitions(folder: PathBuf) -> Vec<PathBuf> {
 /// Loads a definition with every scheme that cannot be verified mapped to a token, as a user would after the
 /// first run has named them.
 fn load(path: PathBuf, folder: &Folder) -> (Option<Gateway>, Diagnostics) {
-    let root: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let root = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    load_with(path, &root, folder)
+}
+
+fn load_with(path: PathBuf, root: &serde_json::Value, folder: &Folder) -> (Option<Gateway>, Diagnostics) {
     let schemes = root["components"]["securitySchemes"].as_object();
     let schemes: serde_json::Map<String, serde_json::Value> =
         schemes.into_iter().flatten().map(|(name, _)| (name.clone(), "jwt".into())).collect();
@@ -121,6 +126,28 @@ fn official_examples_are_read_or_refused_by_version() {
     }
     println!("{read} official examples read");
     assert!(read > 0);
+}
+
+/// Choreo Connect's own samples, of which each shows an extension.
+#[test]
+fn samples_of_choreo_connect_are_built_or_refused_with_a_reason() {
+    let Some(samples) = folder("ENFORCER_SAMPLES") else { return };
+    let scratch = Folder::new(&[]);
+    let mut built = 0;
+    for path in walk(&samples.join("choreo-connect/openapi")) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let document = parse(&Source::new("sample", text)).unwrap();
+        let (gateway, findings) = load_with(path.clone(), &document.root.to_json(), &scratch);
+        match gateway {
+            Some(gateway) => {
+                assert_eq!(gateway.auth.apis.len(), 1);
+                built += 1;
+            }
+            None => assert!(findings.failed(), "{}", path.display()),
+        }
+    }
+    println!("{built} samples built");
+    assert!(built >= 6, "{built}");
 }
 
 fn walk(folder: &Path) -> Vec<PathBuf> {
