@@ -37,12 +37,12 @@ help: ## This list
 		while IFS='|' read -r name what; do printf '%-12s%s\n' "$$name" "$$what"; done
 
 .PHONY: demo
-demo: targets wasm $(ENVOY_NEEDED) ## A real Envoy in front of an API made from OpenAPI: API=path/to/openapi.yaml, ONCE=1
-	@$(CARGO) build --quiet -p enforcer-adapter -p enforcer-testbed
-	@ENFORCER_TARGET="$(TARGET)" exec "$(TARGET)/debug/enforcer-demo" $(if $(API),"$(API)") $(if $(ONCE),--once)
+demo: wasm $(ENVOY_NEEDED) ## A real Envoy in front of an API made from OpenAPI: API=path/to/openapi.yaml, ONCE=1
+	@$(CARGO) build -p enforcer-adapter -p enforcer-testbed
+	@exec $(TARGET)/debug/enforcer-demo --module $(WASM_DIR)/auth.wasm $(if $(ONCE),--once) $(if $(API),"$(API)")
 
 .PHONY: test
-test: targets wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, documentation, Node, cases on every host
+test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, documentation, Node, cases on every host
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --workspace -E 'not binary(cases)'; \
 	else \
@@ -54,7 +54,7 @@ test: targets wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, docume
 	@$(MAKE) --no-print-directory cases
 
 .PHONY: cases
-cases: targets wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## tests/cases on the harness, on Envoy and on the oldest Envoy we support; CASE=substring
+cases: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## tests/cases on the harness, on Envoy and on the oldest Envoy we support; CASE=substring
 	@ENVOY_OLDER=$(ENVOY_OLDEST) $(CARGO) test -p enforcer-tests --test cases
 
 .PHONY: test-node
@@ -75,11 +75,11 @@ deny: $(DENY) ## Licences, bans and sources of all dependencies (installs cargo-
 
 .PHONY: wasm
 wasm: targets ## The Wasm modules, in target/wasm32-wasip1/wasm
-	@$(CARGO) build --quiet --profile wasm --target wasm32-wasip1 $(MODULES:%=-p %)
+	@$(CARGO) build --profile wasm --target wasm32-wasip1 $(MODULES:%=-p %)
 
 .PHONY: dist
 dist: wasm ## What a release is made of: dist/auth.wasm, dist/enforcer, dist/schemas, dist/SHA256SUMS
-	@$(CARGO) build --quiet --release -p enforcer-adapter
+	@$(CARGO) build --release -p enforcer-adapter
 	@rm -rf dist && mkdir -p dist/schemas
 	@cp $(WASM_DIR)/auth.wasm dist/
 	@cp $(TARGET)/release/enforcer dist/
