@@ -131,6 +131,25 @@ impl Diagnostics {
         }
     }
 
+    /// The findings as people read files: file by file, from top to bottom; first those without a place.
+    pub fn by_place(&self) -> Vec<&Diagnostic> {
+        let mut files: Vec<&str> = Vec::new();
+        let mut placed: Vec<(Option<(usize, usize)>, &Diagnostic)> = Vec::with_capacity(self.0.len());
+        for finding in &self.0 {
+            let at = finding.place.as_ref().map(|place| {
+                let name = place.source.name();
+                let file = files.iter().position(|known| *known == name).unwrap_or(files.len());
+                if file == files.len() {
+                    files.push(name);
+                }
+                (file, place.range.start)
+            });
+            placed.push((at, finding));
+        }
+        placed.sort_by_key(|(at, _)| *at);
+        placed.into_iter().map(|(_, finding)| finding).collect()
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Diagnostic> {
         self.0.iter()
     }

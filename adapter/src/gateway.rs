@@ -116,6 +116,11 @@ impl Gateway {
 
     /// What an output needs that only this machine can tell.
     pub fn check_surroundings(&self) -> Result<(), Diagnostic> {
+        if self.settings.defaults.modules.is_none() && !Path::new(&self.module).is_file() {
+            return Err(Diagnostic::environment(format!("there is no `{}`", self.module)).help(
+                "say where Envoy finds the filters, in enforcer.yaml: `defaults: {modules: /usr/lib/enforcer}`",
+            ));
+        }
         let mut servers = self
             .backends
             .iter()

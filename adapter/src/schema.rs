@@ -6,8 +6,7 @@ use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
 use crate::settings::Settings;
 
 /// What there are schemas of, and the name of the file that holds each.
-pub const NAMES: [(&str, &str); 2] =
-    [("enforcer.yaml", "enforcer.json"), ("auth", "auth.json")];
+pub const NAMES: [(&str, &str); 2] = [("enforcer.yaml", "enforcer.json"), ("auth", "auth.json")];
 
 /// The schema of `enforcer.yaml` or of a filter's configuration, as JSON text (JSON Schema 2020-12).
 pub fn schema(name: &str) -> Option<String> {

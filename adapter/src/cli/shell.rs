@@ -64,7 +64,7 @@ impl Shell {
 
     /// Prints findings and tells the exit code that follows from them.
     pub fn report(&self, findings: &Diagnostics) -> ExitCode {
-        for finding in findings.iter() {
+        for finding in findings.by_place() {
             self.print(finding);
         }
         let errors = findings.count(Severity::Error);

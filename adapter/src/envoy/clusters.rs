@@ -57,8 +57,8 @@ fn endpoint(server: &Url) -> Value {
         Host::Name(name) => name.clone(),
         Host::Ip(ip) => ip.to_string(),
     };
-    // The name is what `auto_host_rewrite` and `auto_host_sni` take; addresses have none of their own.
-    json!({"endpoint": {"address": socket_address(&address, server.port), "hostname": server.authority()}})
+    // What `auto_host_rewrite` and `auto_host_sni` take: without a port, which SNI cannot have.
+    json!({"endpoint": {"address": socket_address(&address, server.port), "hostname": server.host.to_string()}})
 }
 
 /// The server must prove, with a certificate that leads to a known root, to be who it was called.

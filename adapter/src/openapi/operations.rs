@@ -112,11 +112,24 @@ impl Reader<'_> {
         }
     }
 
-    /// `/pets/{id}` and `/pets/{petId}` are the same path: no request could tell them apart.
+    /// `/pets/{id}` and `/pets/{petId}` are the same path: no request could tell them apart. Ids should be
+    /// unique (OpenAPI 3.1, Operation Object), because logs and metrics name operations by them.
     fn distinct(&mut self, operations: &[Operation]) -> bool {
+        let mut ids: HashMap<&str, &Operation> = HashMap::new();
         let mut seen: HashMap<(String, &str), &Operation> = HashMap::new();
         let mut distinct = true;
         for operation in operations {
+            if let Some(first) = ids.insert(&operation.id, operation) {
+                self.findings.push(
+                    Diagnostic::warning(format!(
+                        "the id `{}` is that of the operation in line {} too",
+                        operation.id,
+                        first.place.position().0
+                    ))
+                    .at(operation.place.clone())
+                    .help("give each operation an `operationId` of its own: logs and metrics show it"),
+                );
+            }
             if let Some(first) = seen.insert((shape(&operation.template), &operation.method), operation) {
                 self.findings.push(
                     Diagnostic::error(format!(

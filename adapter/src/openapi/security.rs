@@ -184,12 +184,9 @@ impl Reader<'_> {
         for (name, scopes) in requirement.entries() {
             match schemes.get(name) {
                 Some(Meaning::Token) => {
+                    let Some(asked) = self.scopes(name, scopes) else { return Reading::Broken };
                     let all = token.get_or_insert_default();
-                    for scope in scopes.items().filter_map(|scope| scope.text()) {
-                        if !all.iter().any(|known| known == scope) {
-                            all.push(scope.to_owned());
-                        }
-                    }
+                    all.extend(asked.into_iter().filter(|scope| !all.contains(scope)).collect::<Vec<_>>());
                 }
                 Some(Meaning::Open) => {}
                 Some(Meaning::Unsupported(kind)) => {
@@ -207,6 +204,22 @@ impl Reader<'_> {
             }
         }
         Reading::Way(token.map_or(Alternative::Anonymous, |scopes| Alternative::Token { scopes }))
+    }
+}
+
+impl Reader<'_> {
+    /// The scopes of a requirement. One that was misread would ask for less than it should.
+    fn scopes(&mut self, name: &str, list: View<'_>) -> Option<Vec<String>> {
+        let scopes: Vec<Option<&str>> = list.items().map(|scope| scope.text()).collect();
+        if list.is_list() && scopes.iter().all(Option::is_some) {
+            return Some(scopes.into_iter().flatten().map(str::to_owned).collect());
+        }
+        self.findings.push(
+            Diagnostic::error(format!("the scopes of `{name}` are not a list of names"))
+                .at(list.place())
+                .help(format!("write `{name}: [read, write]`, or `{name}: []` for none")),
+        );
+        None
     }
 }
 

@@ -6,7 +6,8 @@ use crate::folder::Folder;
 
 /// A definition with everything that others lack in these tests.
 pub(crate) const PETS: &str = include_str!("pets.yaml");
-const ISSUER: &str = "issuers: [{issuer: https://idp.example.com, jwks: https://idp.example.com/jwks}]\n";
+const ISSUER: &str = "issuers: [{issuer: https://idp.example.com, jwks: https://idp.example.com/jwks}]\n\
+                      defaults: {modules: /opt/enforcer}\n";
 
 /// A definition around these lines.
 fn api(rest: &str) -> String {
@@ -89,7 +90,7 @@ fn insta_name(text: &str) -> String {
 fn operations_that_cannot_be_told_apart_or_matched() {
     assert_snapshot!(check(&api(
         "servers: [{url: https://x.example.com}]\npaths:\n  /a/{id}: {get: {}}\n  /a/{name}/: {get: {}, put: {}}\n  \
-         b: {get: {}}\n  /c?d=1: {get: {}}\n  /{e: {get: {}}\n  /f//g: {get: {}}\n"
+         b: {get: {}}\n  /c?d=1: {get: {}}\n  /{e: {get: {}}\n  /f//g: {get: {}}\n  /h: {get: {operationId: twice}, put: {operationId: twice}}\n"
     )));
 }
 
@@ -108,7 +109,7 @@ fn security_that_cannot_be_verified() {
         "servers: [{url: https://x.example.com}]\npaths:\n  /a:\n    get: {security: [{key: []}]}\n    \
          put: {security: [{key: []}, {token: [x]}]}\n    post: {security: [{key: [], token: []}]}\n  /b:\n    \
          get: {security: [{basic: []}, {token: [x]}]}\n    put: {security: [{toke: []}]}\n    post: {security: {token: []}}\n    \
-         delete: {security: [token]}\n    patch: {x-wso2-disable-security: maybe}\n\
+         delete: {security: [token]}\n    head: {security: [{token: admin}]}\n    options: {security: [{token: [{}]}]}\n    patch: {x-wso2-disable-security: maybe}\n\
          components:\n  securitySchemes:\n    key: {type: apiKey, name: X-Key, in: header}\n    \
          basic: {type: http, scheme: basic}\n    token: {type: http, scheme: bearer}\n"
     )));
@@ -205,6 +206,14 @@ fn nothing_is_written_when_anything_is_wrong() {
 fn folders_that_cannot_be_written() {
     let folder = Folder::new(&[("api.yaml", PETS), ("enforcer.yaml", ISSUER), ("out", "a file")]);
     assert_snapshot!(folder.transcript(&["build", "api.yaml", "-t", "envoy", "-o", "out"]));
+}
+
+#[test]
+fn modules_that_are_not_where_they_should_be() {
+    let folder = Folder::new(&[("api.yaml", PETS), ("enforcer.yaml", ISSUER.split_once('\n').unwrap().0)]);
+    let transcript = folder.transcript(&["build", "api.yaml", "-t", "envoy", "-o", "out"]);
+    assert_snapshot!(transcript.replace(&*crate::folder::beside_enforcer(), "[beside]"));
+    assert!(!folder.file("out").exists());
 }
 
 #[test]

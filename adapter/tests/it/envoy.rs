@@ -97,8 +97,8 @@ fn outputs_say_what_they_should() {
     }
 }
 
-/// The module, if it has been built: `make modules`, or `cargo build --profile wasm --target wasm32-wasip1`.
-fn module() -> Option<PathBuf> {
+/// The module, if it has been built: `make wasm`.
+pub(crate) fn module() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target/wasm32-wasip1/wasm/auth.wasm");
     let named = std::env::var_os("ENFORCER_AUTH_WASM").map(PathBuf::from);
     let path = named.unwrap_or(beside);

@@ -8,6 +8,11 @@ use std::{
 /// The binary under test.
 pub(crate) const ENFORCER: &str = env!("CARGO_BIN_EXE_enforcer");
 
+/// The folder that the binary is in.
+pub(crate) fn beside_enforcer() -> String {
+    Path::new(ENFORCER).parent().unwrap().display().to_string()
+}
+
 pub(crate) struct Folder(tempfile::TempDir);
 
 impl Folder {
