@@ -83,7 +83,7 @@ dist: wasm ## What a release is made of: dist/auth.wasm, dist/enforcer, dist/sch
 	@rm -rf dist && mkdir -p dist/schemas
 	@cp $(WASM_DIR)/auth.wasm dist/
 	@cp $(TARGET)/release/enforcer dist/
-	@for name in $$(dist/enforcer schema); do dist/enforcer schema $$name >dist/schemas/$$name.json; done
+	@for name in $$(dist/enforcer schema); do dist/enforcer schema $$name >dist/schemas/$${name%.yaml}.json; done
 	@cd dist && sha256sum auth.wasm enforcer schemas/*.json >SHA256SUMS
 	@cat dist/SHA256SUMS
 
