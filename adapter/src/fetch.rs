@@ -24,6 +24,8 @@ pub fn system_ca_file() -> Option<&'static str> {
 
 /// Downloads a URL. Redirects are followed within https only; the error is one line for people.
 pub fn get(url: &str, ca_file: Option<&str>) -> Result<Vec<u8>, String> {
+    // Which cryptography TLS is made of is chosen once for the process. A second time is no mistake.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut config = ureq::Agent::config_builder()
         .timeout_global(Some(Duration::from_secs(10)))
         .max_redirects(3)
