@@ -143,7 +143,7 @@ impl<F: Filter> HttpContext for Http<F> {
     }
 
     fn on_log(&mut self) {
-        self.worker.log(&mut self.stream.borrow_mut());
+        self.worker.log(&self.stream);
     }
 }
 

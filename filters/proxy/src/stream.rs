@@ -7,19 +7,20 @@
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use enforcer_core::{
-    cx::{Callout, CalloutError, CalloutReply, Cx, FetchKey, Messages, Wishes},
-    edits::{Edits, HeaderEdit},
+    cx::{Callout, CalloutError, CalloutReply, FetchKey, Messages},
     fault::{self, Detail, Fault},
-    filter::{Body, BodyMode, CallSummary, Event, Filter, Next, Response, Step, Until},
+    filter::{Body, BodyMode, CallSummary, Event, Filter, Next, Step, Until},
     host::{Host, Level},
-    identity::{self, Identity},
 };
 
 use crate::{
     foreign,
-    hostcalls::{self, Buffer, Direction, Map},
-    worker::{Caller, Worker, dispatch_http, not_sent},
+    hostcalls::{self, Direction},
+    worker::{Call, Caller, Worker, dispatch_http, not_sent},
 };
+
+mod apply;
+mod resume;
 
 /// What the shell knows of one request.
 pub(crate) struct Stream<F: Filter> {
@@ -29,9 +30,11 @@ pub(crate) struct Stream<F: Filter> {
     next: Next,
     request: Side,
     response: Side,
-    /// Who acts last: edits go to this direction.
+    /// The direction of the event in hand: edits go there.
     direction: Direction,
     wait: Option<Wait>,
+    /// How often calls have been sent: answers that come too late belong to an earlier round.
+    round: u32,
     /// The detail of our own answer, once we gave one.
     answered: Option<Detail>,
 }
@@ -51,11 +54,19 @@ struct Side {
     hold: Option<usize>,
     /// An upgraded connection (WebSocket): its bytes are never held back.
     upgraded: bool,
+    /// Something came while the filter waited for something in the other direction.
+    held: bool,
+    /// The headers were held, so that Envoy replays what came meanwhile when they are let go.
+    replays: bool,
+    /// The response began while the request waited: what is held of the request goes nowhere.
+    given_up: bool,
 }
 
 /// Why a request is paused.
 struct Wait {
     deadline: Duration,
+    /// What is paused.
+    direction: Direction,
     on: Awaited,
 }
 
@@ -85,6 +96,7 @@ impl<F: Filter> Stream<F> {
             response: Side::default(),
             direction: Direction::Request,
             wait: None,
+            round: 0,
             answered: None,
         }
     }
@@ -98,6 +110,11 @@ impl<F: Filter> Stream<F> {
             Awaited::Fetch(key) => Some(key),
             Awaited::Calls { .. } => None,
         }
+    }
+
+    /// Whether there may be answers under way to this request.
+    pub(crate) fn has_called(&self) -> bool {
+        self.round > 0
     }
 
     /// What the filter's last word needs.
@@ -116,6 +133,9 @@ impl<F: Filter> Stream<F> {
         let mut stream = this.borrow_mut();
         stream.direction = Direction::Response;
         stream.response.ended = end;
+        // Envoy's own answer, or a backend that did not wait for the end of the request. The decision that was
+        // waited for can no longer be carried out.
+        stream.request.given_up |= stream.wait.take().is_some();
         let wanted = stream.next.response_head;
         stream.hide_length();
         drop(stream);
@@ -130,15 +150,17 @@ impl<F: Filter> Stream<F> {
         end: bool,
     ) -> Flow {
         let mut stream = this.borrow_mut();
-        stream.direction = direction;
         let waits = stream.wait.is_some();
         let mode = stream.mode(direction);
         let side = stream.side(direction);
         side.size = size;
         side.ended |= end;
-        if waits {
+        if waits || side.given_up {
+            side.held = true;
             return Flow::Pause;
         }
+        stream.direction = direction;
+        let side = stream.side(direction);
         match mode {
             BodyMode::Skip => Flow::Continue,
             BodyMode::Observe => {
@@ -166,14 +188,27 @@ impl<F: Filter> Stream<F> {
         direction: Direction,
     ) -> Flow {
         let mut stream = this.borrow_mut();
-        stream.direction = direction;
         let waits = stream.wait.is_some();
         let side = stream.side(direction);
         // Trailers end a body whose last piece did not say so.
         side.ended = true;
         side.trailers = true;
+        if waits || side.given_up {
+            side.held = true;
+            return Flow::Pause;
+        }
+        // Envoy loses a body that is let go from the trailers of a message it replays (tried on 1.36 and 1.40).
+        let later = side.replays && !side.told;
+        stream.direction = direction;
+        let later = later && is_buffered(stream.mode(direction));
         drop(stream);
-        if waits { Flow::Pause } else { Self::finish(this, worker, direction) }
+        match Self::finish(this, worker, direction) {
+            Flow::Continue if later => {
+                worker.continue_later(this, direction);
+                Flow::Pause
+            }
+            flow => flow,
+        }
     }
 
     /// Ends the body, if the filter has not been told yet, then shows the trailers.
@@ -198,60 +233,6 @@ impl<F: Filter> Stream<F> {
             (Flow::Continue, true, Direction::Request) => Self::drive(this, worker, Event::RequestTrailers),
             (Flow::Continue, true, Direction::Response) => Self::drive(this, worker, Event::ResponseTrailers),
             (flow, ..) => flow,
-        }
-    }
-
-    /// One of the request's own calls is answered.
-    pub(crate) fn answered(
-        this: &Rc<RefCell<Self>>,
-        worker: &Rc<Worker<F>>,
-        index: usize,
-        answer: Result<CalloutReply, CalloutError>,
-    ) {
-        let mut stream = this.borrow_mut();
-        let Some(Wait { on: Awaited::Calls { answers, until }, .. }) = &mut stream.wait else { return };
-        if let Some(slot) = answers.get_mut(index) {
-            *slot = Some(answer);
-        }
-        if !complete(answers, *until) {
-            return;
-        }
-        let answers = std::mem::take(answers);
-        drop(stream);
-        Self::resume(this, worker, Event::Callouts(&answers));
-    }
-
-    /// Ends the wait and goes on where the request was paused.
-    pub(crate) fn resume(this: &Rc<RefCell<Self>>, worker: &Rc<Worker<F>>, event: Event<'_>) {
-        let mut stream = this.borrow_mut();
-        stream.wait = None;
-        let (context_id, direction) = (stream.context_id, stream.direction);
-        drop(stream);
-        if hostcalls::set_effective_context(context_id).is_err() {
-            return;
-        }
-        if Self::drive(this, worker, event) == Flow::Continue
-            && Self::catch_up(this, worker, direction) == Flow::Continue
-        {
-            // The stream has ended meanwhile, or Envoy would take the call.
-            let _ = hostcalls::continue_stream(direction);
-        }
-        let _ = hostcalls::set_effective_context(worker.root_id());
-    }
-
-    /// A body that arrived while the headers were held has been kept back; the filter may want it now.
-    fn catch_up(this: &Rc<RefCell<Self>>, worker: &Rc<Worker<F>>, direction: Direction) -> Flow {
-        let mut stream = this.borrow_mut();
-        let side = stream.side(direction);
-        let (size, end, trailers) = (side.size, side.ended, side.trailers);
-        drop(stream);
-        if size == 0 && !trailers {
-            return Flow::Continue;
-        }
-        match Self::on_body(this, worker, direction, size, end && !trailers) {
-            Flow::Continue if trailers => Self::finish(this, worker, direction),
-            // What buffers the rest is released by its last piece.
-            flow => flow,
         }
     }
 
@@ -291,17 +272,14 @@ impl<F: Filter> Stream<F> {
                     }
                 }
                 Step::Wait { on, deadline } => {
-                    let deadline = worker.host.monotonic().saturating_add(deadline);
-                    this.borrow_mut().wait = Some(Wait { deadline, on: Awaited::Fetch(on) });
+                    this.borrow_mut().wait(worker, deadline, Awaited::Fetch(on));
                     worker.wait(this);
                     return Flow::Pause;
                 }
                 Step::Await { calls, until, deadline } => {
                     let answers = Self::call(this, worker, calls);
                     if !complete(&answers, until) {
-                        let deadline = worker.host.monotonic().saturating_add(deadline);
-                        let on = Awaited::Calls { answers, until };
-                        this.borrow_mut().wait = Some(Wait { deadline, on });
+                        this.borrow_mut().wait(worker, deadline, Awaited::Calls { answers, until });
                         worker.wait(this);
                         return Flow::Pause;
                     }
@@ -321,9 +299,13 @@ impl<F: Filter> Stream<F> {
         worker: &Rc<Worker<F>>,
         calls: Vec<Callout>,
     ) -> Vec<Option<Result<CalloutReply, CalloutError>>> {
+        let mut stream = this.borrow_mut();
+        stream.round = stream.round.wrapping_add(1).max(1);
+        let round = stream.round;
+        drop(stream);
         let send = |(index, call)| match dispatch(&call) {
             Ok(token) => {
-                worker.expect(token, Caller::Request(Rc::downgrade(this), index));
+                worker.expect(token, Caller::Request(Rc::downgrade(this), Call { round, index }));
                 None
             }
             Err(error) => Some(Err(error)),
@@ -331,64 +313,13 @@ impl<F: Filter> Stream<F> {
         calls.into_iter().enumerate().map(send).collect()
     }
 
+    fn wait(&mut self, worker: &Worker<F>, deadline: Duration, on: Awaited) {
+        let deadline = worker.host.monotonic().saturating_add(deadline);
+        self.wait = Some(Wait { deadline, direction: self.direction, on });
+    }
+
     fn tell(&mut self, worker: &Worker<F>, event: Event<'_>) -> Step {
         worker.tell(&mut self.exchange, &self.messages, event)
-    }
-
-    fn apply(&mut self, worker: &Worker<F>, edits: Edits) {
-        if let Some(identity) = &edits.identity {
-            publish(identity);
-        }
-        let (map, buffer) = match self.direction {
-            Direction::Request => (Map::RequestHeaders, Buffer::RequestBody),
-            Direction::Response => (Map::ResponseHeaders, Buffer::ResponseBody),
-        };
-        for change in &edits.headers {
-            let done = match change {
-                HeaderEdit::Remove(name) => hostcalls::remove_header(map, name),
-                HeaderEdit::Set(name, value) => hostcalls::set_header(map, name, value),
-            };
-            self.report(worker, "a header could not be changed", done);
-        }
-        if let Some(body) = edits.body {
-            let size = self.side(self.direction).size;
-            self.report(worker, "the body could not be replaced", hostcalls::set_buffer(buffer, size, &body));
-        }
-        if let Some(next) = edits.next {
-            self.next = next;
-            self.hide_length();
-            let buffers = |mode| matches!(mode, BodyMode::Buffer(_) | BodyMode::Rewrite(_));
-            if buffers(next.request_body) || buffers(next.response_body) {
-                self.note_upgrade(worker);
-            }
-        }
-    }
-
-    /// Removes `content-length` from a message whose body may be replaced, while its headers can change.
-    fn hide_length(&mut self) {
-        let map = match self.direction {
-            Direction::Request => Map::RequestHeaders,
-            Direction::Response => Map::ResponseHeaders,
-        };
-        if matches!(self.mode(self.direction), BodyMode::Rewrite(_)) && self.side(self.direction).size == 0 {
-            // Not there, or too late for it: Envoy says which to nobody who could help.
-            let _ = hostcalls::remove_header(map, "content-length");
-        }
-    }
-
-    /// Marks a connection that is about to be upgraded: what follows is no body.
-    fn note_upgrade(&mut self, worker: &Worker<F>) {
-        let mut wishes = Wishes::default();
-        let headers = Cx::new(&worker.host, &self.messages, &mut wishes).request_headers();
-        let upgraded = headers.get("upgrade").is_some() || headers.get(":method") == Some(b"CONNECT");
-        self.request.upgraded |= upgraded;
-        self.response.upgraded |= upgraded;
-    }
-
-    fn report(&self, worker: &Worker<F>, what: &str, done: hostcalls::Result<()>) {
-        if let Err(status) = done {
-            worker.host.log(Level::Error, format_args!("{}: {what}: {status}", F::NAME));
-        }
     }
 
     fn hold(&mut self, worker: &Worker<F>, limit: usize, head: bool) -> Held {
@@ -402,37 +333,6 @@ impl<F: Filter> Stream<F> {
         }
         side.hold = Some(limit);
         Held::Flow(if head { Flow::Pause } else { Flow::Continue })
-    }
-
-    /// The body is larger than the filter takes. A response's headers are out already, so it can only be cut.
-    fn refuse_size(this: &Rc<RefCell<Self>>, worker: &Worker<F>, direction: Direction) {
-        const DETAIL: &str = "enforcer_body_too_large";
-        match direction {
-            Direction::Request => {
-                let fault = Fault::new(fault::PAYLOAD_TOO_LARGE, "The body is too large", DETAIL);
-                Self::answer(this, fault.respond(fault::Dialect::default()));
-            }
-            Direction::Response => this.borrow_mut().abort(worker, Detail::new(DETAIL)),
-        }
-    }
-
-    fn abort(&mut self, worker: &Worker<F>, detail: Detail) {
-        worker.host.log(Level::Warn, format_args!("{}: stream cut: {detail}", F::NAME));
-        self.answered = Some(detail);
-        // A stream that has gone needs no cutting.
-        let _ = hostcalls::close_stream(self.direction);
-    }
-
-    fn answer(this: &Rc<RefCell<Self>>, response: Response) {
-        if let Some(identity) = &response.identity {
-            publish(identity);
-        }
-        let Response { status, headers, body, detail, .. } = response;
-        // The stream has gone: nobody is left to be told.
-        let _ = hostcalls::send_local_response(status, &headers, &body, detail.as_str());
-        let mut stream = this.borrow_mut();
-        stream.answered = Some(detail);
-        stream.request.told = true;
     }
 
     fn side(&mut self, direction: Direction) -> &mut Side {
@@ -455,11 +355,6 @@ impl<F: Filter> Stream<F> {
     }
 }
 
-fn publish(identity: &Identity) {
-    // Envoy refuses only what was declared read-only, and nobody declares it.
-    let _ = hostcalls::set_property(identity::PROPERTY, &identity.encode());
-}
-
 fn dispatch(call: &Callout) -> Result<u32, CalloutError> {
     match call {
         Callout::Http(call) => dispatch_http(call),
@@ -474,6 +369,10 @@ fn dispatch(call: &Callout) -> Result<u32, CalloutError> {
 fn complete(answers: &[Option<Result<CalloutReply, CalloutError>>], until: Until) -> bool {
     answers.iter().all(Option::is_some)
         || until == Until::Any && answers.iter().any(|answer| matches!(answer, Some(Ok(_))))
+}
+
+fn is_buffered(mode: BodyMode) -> bool {
+    matches!(mode, BodyMode::Buffer(_) | BodyMode::Rewrite(_))
 }
 
 fn body_event(direction: Direction, body: Body) -> Event<'static> {

@@ -16,7 +16,7 @@ use enforcer_core::{
 
 use crate::{
     host::EnvoyHost,
-    hostcalls::{self, Buffer, Map},
+    hostcalls::{self, Buffer, Direction, Map},
     stream::Stream,
 };
 
@@ -31,8 +31,14 @@ pub(crate) struct Worker<F: Filter> {
 /// Whoever a callout's answer is for.
 pub(crate) enum Caller<F: Filter> {
     Background(FetchKey),
-    /// A request, and which of its calls this is.
-    Request(Weak<RefCell<Stream<F>>>, usize),
+    Request(Weak<RefCell<Stream<F>>>, Call),
+}
+
+/// Which of a request's calls: one of a round that are awaited together.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call {
+    pub(crate) round: u32,
+    pub(crate) index: usize,
 }
 
 /// What is under way.
@@ -41,6 +47,10 @@ struct Agenda<F: Filter> {
     calls: HashMap<u32, Caller<F>>,
     /// Fetches that a request wished for; only a root context may make them.
     fetches: Vec<(FetchKey, HttpCall)>,
+    /// Keys that a request wished to wake others for; they are woken from the root context too.
+    woken: Vec<FetchKey>,
+    /// What the next tick lets go on.
+    ready: Vec<(Weak<RefCell<Stream<F>>>, Direction)>,
     waiting: Vec<Weak<RefCell<Stream<F>>>>,
     /// When the filter wants its next tick, on the monotonic clock.
     filter_tick: Option<Duration>,
@@ -59,6 +69,8 @@ impl<F: Filter> Worker<F> {
         let agenda = Agenda {
             calls: HashMap::new(),
             fetches: Vec::new(),
+            woken: Vec::new(),
+            ready: Vec::new(),
             waiting: Vec::new(),
             filter_tick: Some(host.monotonic()),
             envoy_tick: None,
@@ -83,13 +95,26 @@ impl<F: Filter> Worker<F> {
     }
 
     /// Gives the filter's last word on a request.
-    pub(crate) fn log(&self, stream: &mut Stream<F>) {
+    pub(crate) fn log(&self, stream: &Rc<RefCell<Stream<F>>>) {
         let mut wishes = Wishes::default();
         if let Ok(mut filter) = self.filter.try_borrow_mut() {
+            let mut stream = stream.borrow_mut();
             let (exchange, messages, summary) = stream.conclude();
             filter.on_log(exchange, &summary, &mut Cx::new(&self.host, messages, &mut wishes));
         }
+        if stream.borrow().has_called() {
+            self.forget_calls(stream);
+        }
         self.note(wishes);
+    }
+
+    /// The SDK drops the answers to calls of a request that is over: nobody else would remove them.
+    fn forget_calls(&self, stream: &Rc<RefCell<Stream<F>>>) {
+        let gone = Rc::downgrade(stream);
+        self.agenda.borrow_mut().calls.retain(|_, caller| match caller {
+            Caller::Background(_) => true,
+            Caller::Request(other, _) => !other.ptr_eq(&gone),
+        });
     }
 
     /// A request waits from now on.
@@ -98,6 +123,12 @@ impl<F: Filter> Worker<F> {
         agenda.waiting.retain(|other| other.strong_count() > 0);
         agenda.waiting.push(Rc::downgrade(stream));
         drop(agenda);
+        self.plan_tick();
+    }
+
+    /// A message goes on with the next tick, not in the middle of what Envoy is doing with it.
+    pub(crate) fn continue_later(&self, stream: &Rc<RefCell<Stream<F>>>, direction: Direction) {
+        self.agenda.borrow_mut().ready.push((Rc::downgrade(stream), direction));
         self.plan_tick();
     }
 
@@ -111,6 +142,14 @@ impl<F: Filter> Worker<F> {
         // Envoy goes on ticking at the old pace until it is told another: no plan equals this one.
         self.agenda.borrow_mut().envoy_tick = Some(Duration::ZERO);
         self.dispatch_fetches();
+        let ready = std::mem::take(&mut self.agenda.borrow_mut().ready);
+        for (stream, direction) in ready {
+            if let Some(stream) = stream.upgrade() {
+                stream.borrow().continue_now(self, direction);
+            }
+        }
+        let woken = std::mem::take(&mut self.agenda.borrow_mut().woken);
+        self.wake(&woken);
         let now = self.host.monotonic();
         if self.agenda.borrow().filter_tick.is_some_and(|due| due <= now) {
             self.agenda.borrow_mut().filter_tick = None;
@@ -147,15 +186,14 @@ impl<F: Filter> Worker<F> {
                 Ok(CalloutReply::Grpc(_)) => {}
                 Err(error) => self.background(Background::Fetched(key, Err(error))),
             },
-            Some(Caller::Request(stream, index)) => {
+            Some(Caller::Request(stream, call)) => {
                 if let Some(stream) = stream.upgrade() {
-                    Stream::answered(&stream, self, index, read());
+                    Stream::answered(&stream, self, call, read());
                 }
             }
-            // The request has gone, or stopped waiting when another of its calls was answered.
+            // The request has gone.
             None => {}
         }
-        self.dispatch_fetches();
         self.plan_tick();
     }
 
@@ -199,16 +237,17 @@ impl<F: Filter> Worker<F> {
             let due = now.saturating_add(delay);
             agenda.filter_tick = Some(agenda.filter_tick.map_or(due, |earlier| earlier.min(due)));
         }
-        let changed = wishes.tick_in.is_some() || !wishes.fetches.is_empty();
+        let changed = wishes.tick_in.is_some() || !wishes.fetches.is_empty() || !wishes.woken.is_empty();
         agenda.fetches.extend(wishes.fetches);
+        agenda.woken.extend(wishes.woken);
         drop(agenda);
         if changed {
             self.plan_tick();
         }
     }
 
-    /// Sends the fetches that were wished for. Only from the root context: the callout of a request would
-    /// die with it, and everybody who waits for the answer would wait for ever.
+    /// Sends the fetches that were wished for. Only while Envoy calls the root context: the SDK notes a callout for
+    /// the context that is being called, and the answer to a request's callout is lost with the request.
     fn dispatch_fetches(self: &Rc<Self>) {
         let fetches = std::mem::take(&mut self.agenda.borrow_mut().fetches);
         for (key, call) in fetches {
@@ -239,7 +278,7 @@ impl<F: Filter> Worker<F> {
         let deadlines =
             agenda.waiting.iter().filter_map(|stream| stream.upgrade()?.try_borrow().ok()?.deadline());
         let mut due = deadlines.chain(agenda.filter_tick).min();
-        if !agenda.fetches.is_empty() {
+        if !(agenda.fetches.is_empty() && agenda.woken.is_empty() && agenda.ready.is_empty()) {
             due = Some(now);
         }
         if due == agenda.envoy_tick {
