@@ -2,6 +2,13 @@
 //!
 //! * [`probe`]: every host call in every phase, against expectations that are checked in.
 //! * the three tiny filters of `tests/conformance/filters`, with the same assertions on every host.
+#![cfg(test)]
+#![expect(clippy::arithmetic_side_effects, reason = "a test that overflows fails, as it should")]
 
+mod caller;
+mod configuration;
+mod counter;
 mod probe;
+mod replace;
+mod shared_fetch;
 mod world;

@@ -8,7 +8,6 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     path::{Path, PathBuf},
-    thread::sleep,
     time::{Duration, Instant},
 };
 
@@ -87,7 +86,9 @@ fn check(host_name: &str, release: &str, start: &dyn Fn() -> Box<dyn Host>) {
             set_upstreams(&mut *host);
             started(&mut *host);
         } else {
-            courses.extend(lines.into_iter().filter(|line| !line.starts_with("answer") && !line.starts_with("resume")));
+            courses.extend(
+                lines.into_iter().filter(|line| !line.starts_with("answer") && !line.starts_with("resume")),
+            );
         }
     };
     follow(&ask, "watch");
@@ -99,7 +100,10 @@ fn check(host_name: &str, release: &str, start: &dyn Fn() -> Box<dyn Host>) {
     }
     follow(&ask, "call log");
     follow(&ask, "call done");
-    let differences = [compare("calls", host_name, release, &calls.lines()), compare("courses", host_name, release, &courses)];
+    let differences = [
+        compare("calls", host_name, release, &calls.lines()),
+        compare("courses", host_name, release, &courses),
+    ];
     let differences: String = differences.into_iter().flatten().collect();
     assert!(differences.is_empty(), "{host_name} answers otherwise:\n{differences}");
 }
@@ -113,19 +117,22 @@ fn noted(fields: Fields) -> Fields {
 }
 
 fn set_upstreams(host: &mut dyn Host) {
-    let reply = |headers, body, trailers, after| Answer::Reply { status: 200, headers, body, trailers, after };
+    let reply =
+        |headers, body, trailers, after| Answer::Reply { status: 200, headers, body, trailers, after };
     let none = Fields::new;
     host.answer("backend", reply(noted(none()), b"response", Some(noted(none())), Duration::ZERO));
     let twice = none().with("x-probe-twice", "1").with("x-probe-twice", "2");
     host.answer("side", reply(twice, b"answer", None, Duration::ZERO));
     host.answer("slow", reply(none(), b"late", None, Duration::from_secs(2)));
-    host.answer("reset", Answer::Reset);
+    host.answer("reset", Answer::Close);
 }
 
 /// What the instances log while they start, with the number of the instance: the canary, the main thread and one
 /// worker.
 fn started(host: &mut dyn Host) -> Vec<(u32, String)> {
-    wait(host, |log, _| log.iter().filter(|line| line.contains("background_answer close_stream(unknown)")).count() == 2);
+    wait(host, |log, _| {
+        log.iter().filter(|line| line.contains("background_answer close_stream(unknown)")).count() == 2
+    });
     host.log().iter().filter_map(|line| own(line)).collect()
 }
 
@@ -170,7 +177,12 @@ fn show(seen: &Seen) -> String {
             own.map(|(name, value)| format!("{}: {}", name.escape_ascii(), value.escape_ascii())).collect();
         shown.join(", ")
     };
-    format!("\"{}\" headers [{}] trailers [{}]", seen.body.escape_ascii(), own(&seen.headers), own(&seen.trailers))
+    format!(
+        "\"{}\" headers [{}] trailers [{}]",
+        seen.body.escape_ascii(),
+        own(&seen.headers),
+        own(&seen.trailers)
+    )
 }
 
 /// What each call gave in each phase.
@@ -211,8 +223,9 @@ impl Calls {
     fn add(&mut self, lines: &[String]) {
         let mut times: BTreeMap<String, u32> = BTreeMap::new();
         for line in lines {
-            let Some((phase, call, result)) =
-                line.split_once(" -> ").and_then(|(head, result)| head.split_once(' ').map(|(phase, call)| (phase, call, result)))
+            let Some((phase, call, result)) = line
+                .split_once(" -> ")
+                .and_then(|(head, result)| head.split_once(' ').map(|(phase, call)| (phase, call, result)))
             else {
                 continue;
             };
@@ -268,7 +281,8 @@ impl Calls {
 
 /// The differences between a file of `expected/` and what came.
 fn compare(name: &str, host: &str, release: &str, got: &[String]) -> Option<String> {
-    let expected = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("expected").join(name).with_extension("txt");
+    let expected =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("expected").join(name).with_extension("txt");
     if std::env::var_os("BLESS").is_some() && release == "1.40" {
         std::fs::write(&expected, got.join("\n") + "\n").unwrap();
         return None;
@@ -281,8 +295,14 @@ fn compare(name: &str, host: &str, release: &str, got: &[String]) -> Option<Stri
     let came = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{host}.txt"));
     std::fs::write(&came, got.join("\n") + "\n").unwrap();
     let first = wanted.iter().zip(got).take_while(|(wanted, got)| wanted == got).count();
-    let mut message = format!("diff {} {}\nfirst at line {}:\n", expected.display(), came.display(), first + 1);
-    let _ = writeln!(message, "- {}\n+ {}", wanted.get(first).unwrap_or(&""), got.get(first).map_or("", String::as_str));
+    let mut message =
+        format!("diff {} {}\nfirst at line {}:\n", expected.display(), came.display(), first + 1);
+    let _ = writeln!(
+        message,
+        "- {}\n+ {}",
+        wanted.get(first).unwrap_or(&""),
+        got.get(first).map_or("", String::as_str)
+    );
     Some(message)
 }
 

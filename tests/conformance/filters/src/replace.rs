@@ -48,6 +48,8 @@ impl Filter for Replace {
                 request_body: BodyMode::Rewrite(self.config.limit),
                 ..Next::default()
             })),
+            // Nothing to replace; to a request that has no body at all Envoy lets nobody add one.
+            Event::RequestBody(Body { size: 0, .. }) => Step::proceed(),
             Event::RequestBody(Body { size, .. }) => {
                 let mut body = b"[".to_vec();
                 body.extend(cx.request_body(size).to_ascii_uppercase());

@@ -27,6 +27,9 @@ pub(crate) struct Config {
     path: String,
     /// How long a request waits, in milliseconds.
     deadline_ms: u64,
+    /// Whoever waited takes the value away: the next request waits again.
+    #[serde(default)]
+    once: bool,
 }
 
 const KEY: FetchKey = FetchKey { filter: SharedFetch::NAME, id: 0 };
@@ -45,8 +48,9 @@ impl Filter for SharedFetch {
     }
 
     fn on_event(&mut self, _exchange: &mut (), event: Event<'_>, cx: &mut Cx<'_>) -> Step {
-        match (event, &self.value) {
-            (_, Some(value)) => Step::Continue(Edits::default().set("x-fetched", value.as_bytes())),
+        let value = if self.config.once { self.value.take() } else { self.value.clone() };
+        match (event, value) {
+            (_, Some(value)) => Step::Continue(Edits::default().set("x-fetched", value)),
             (Event::RequestHead, None) => {
                 self.wanted = true;
                 cx.schedule(Duration::ZERO);
@@ -61,7 +65,6 @@ impl Filter for SharedFetch {
         match event {
             Background::Tick if self.wanted => {
                 self.wanted = false;
-                cx.host.count("conformance.shared_fetch.fetches", 1);
                 cx.fetch(KEY, self.call());
             }
             Background::Tick => {}

@@ -67,13 +67,8 @@ extern "C" {
         size: *mut usize,
         cas: *mut u32,
     ) -> u32;
-    fn proxy_set_shared_data(
-        key: *const u8,
-        key_size: usize,
-        value: *const u8,
-        size: usize,
-        cas: u32,
-    ) -> u32;
+    fn proxy_set_shared_data(key: *const u8, key_size: usize, value: *const u8, size: usize, cas: u32)
+        -> u32;
     fn proxy_register_shared_queue(name: *const u8, size: usize, token: *mut u32) -> u32;
     fn proxy_resolve_shared_queue(
         vm: *const u8,
@@ -258,9 +253,7 @@ pub(crate) fn header(map: u32, name: &str) -> Answer {
 }
 
 pub(crate) fn add_header(map: u32, name: &str, value: &[u8]) -> Answer {
-    plain(unsafe {
-        proxy_add_header_map_value(map, name.as_ptr(), name.len(), value.as_ptr(), value.len())
-    })
+    plain(unsafe { proxy_add_header_map_value(map, name.as_ptr(), name.len(), value.as_ptr(), value.len()) })
 }
 
 pub(crate) fn replace_header(map: u32, name: &str, value: &[u8]) -> Answer {

@@ -49,7 +49,15 @@ impl Resume {
 
 impl Stream {
     pub(crate) fn new(context: u32, instance: u32, paused: Paused) -> Self {
-        Self { context, instance, deed: None, direction: REQUEST, held: Rc::default(), swept: Vec::new(), paused }
+        Self {
+            context,
+            instance,
+            deed: None,
+            direction: REQUEST,
+            held: Rc::default(),
+            swept: Vec::new(),
+            paused,
+        }
     }
 
     fn voice(&self, phase: &'static str) -> Voice {

@@ -247,15 +247,15 @@ fn rest(voice: &Voice, context: u32) {
 /// WASI does not know phases: once is enough.
 pub(crate) fn wasi(voice: &Voice) {
     for (name, clock) in [("realtime", 0), ("monotonic", 1), ("process_cputime", 2), ("thread_cputime", 3)] {
-        voice.wasi(format_args!("clock_time_get({name})"), raw::clock(clock));
+        voice.wasi(format_args!("clock_time_get({name})"), &raw::clock(clock));
     }
-    voice.wasi("random_get", raw::random());
-    voice.wasi("environ_sizes_get", raw::environ_sizes());
-    voice.wasi("args_sizes_get", raw::args_sizes());
-    voice.wasi("fd_write(1)", raw::write(1, "probe on stdout\n"));
-    voice.wasi("fd_write(2)", raw::write(2, "probe on stderr\n"));
-    voice.wasi("fd_write(3)", raw::write(3, "probe on nothing\n"));
-    voice.wasi("fd_close(3)", raw::close(3));
-    voice.wasi("fd_prestat_get(3)", raw::prestat(3));
-    voice.wasi("sched_yield", raw::yield_now());
+    voice.wasi("random_get", &raw::random());
+    voice.wasi("environ_sizes_get", &raw::environ_sizes());
+    voice.wasi("args_sizes_get", &raw::args_sizes());
+    voice.wasi("fd_write(1)", &raw::write(1, "probe on stdout\n"));
+    voice.wasi("fd_write(2)", &raw::write(2, "probe on stderr\n"));
+    voice.wasi("fd_write(3)", &raw::write(3, "probe on nothing\n"));
+    voice.wasi("fd_close(3)", &raw::close(3));
+    voice.wasi("fd_prestat_get(3)", &raw::prestat(3));
+    voice.wasi("sched_yield", &raw::yield_now());
 }

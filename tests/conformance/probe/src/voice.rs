@@ -36,7 +36,7 @@ impl Voice {
     }
 
     /// A call of WASI, whose errors are `errno`.
-    pub(crate) fn wasi(&self, call: impl Display, answer: Answer) {
+    pub(crate) fn wasi(&self, call: impl Display, answer: &Answer) {
         self.say(format_args!("{call} -> errno {}", answer.status));
     }
 

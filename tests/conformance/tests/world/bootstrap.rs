@@ -61,6 +61,8 @@ fn listener(filter: &Value) -> Value {
                 "http_protocol_options": { "enable_trailers": true },
                 "upgrade_configs": [{ "upgrade_type": "websocket" }],
                 "stream_idle_timeout": "3s",
+                // How long Envoy waits before it closes a connection whose stream was cut.
+                "delayed_close_timeout": "0.05s",
                 "access_log": [access_log()],
                 "route_config": { "virtual_hosts": [{ "name": "all", "domains": ["*"], "routes": [route] }] },
                 "http_filters": [filter, {

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use enforcer_testbed::{Connection, EchoBackend, Envoy, EnvoyBinary, Error, Fields, RawClient, Reply, Request, free_port};
+use enforcer_testbed::{
+    Connection, EchoBackend, Envoy, EnvoyBinary, Error, Fields, RawClient, Reply, Request, free_port,
+};
 use serde_json::Value;
 
 use super::{Answer, Ask, Host, Plugin, Seen, bootstrap};
@@ -33,8 +35,10 @@ impl EnvoyHost {
         more: bootstrap::Clusters<'_>,
         workers: u32,
     ) -> Result<Self, Error> {
-        let upstreams: BTreeMap<_, _> =
-            UPSTREAMS.into_iter().map(|name| Ok((name, EchoBackend::start()?))).collect::<Result<_, Error>>()?;
+        let upstreams: BTreeMap<_, _> = UPSTREAMS
+            .into_iter()
+            .map(|name| Ok((name, EchoBackend::start()?)))
+            .collect::<Result<_, Error>>()?;
         let mut clusters: Vec<_> =
             upstreams.iter().map(|(name, upstream)| (*name, Some(upstream.address()))).collect();
         clusters.push(("down", Some(([127, 0, 0, 1], free_port()?).into())));
@@ -44,10 +48,6 @@ impl EnvoyHost {
         let envoy = binary.options(config).concurrency(workers).start()?;
         let client = envoy.client("ingress")?.timeout(LIMIT);
         Ok(Self { envoy, upstreams, client, open: BTreeMap::new(), begun: 0 })
-    }
-
-    pub(crate) fn envoy(&self) -> &Envoy {
-        &self.envoy
     }
 
     fn upstream(&self, name: &str) -> &EchoBackend {
@@ -69,7 +69,7 @@ pub(crate) fn oldest() -> Option<EnvoyBinary> {
 impl Host for EnvoyHost {
     fn answer(&mut self, upstream: &str, answer: Answer) {
         let reply = match answer {
-            Answer::Reset => Reply::reset(),
+            Answer::Close => Reply::reset(),
             Answer::Reply { status, headers, body, trailers, after } => {
                 let mut reply = Reply::status(status).body(body).delay(after);
                 for (name, value) in headers.iter() {
@@ -89,11 +89,15 @@ impl Host for EnvoyHost {
         for (name, value) in ask.headers.iter() {
             request = request.header(name, value);
         }
-        if !ask.body.is_empty() || !ask.trailers.is_empty() {
+        if ask.is_chunked() {
             request = request.chunks(&ask.body, ask.trailers.clone());
         }
+        let mut wire = request.to_wire();
+        if !ask.is_chunked() {
+            wire.extend(ask.body.concat());
+        }
         let mut connection = self.client.connect().unwrap();
-        connection.write(&request.to_wire()).unwrap();
+        connection.write(&wire).unwrap();
         self.begun += 1;
         self.open.insert(self.begun, (connection, ask.method));
         self.begun

@@ -31,7 +31,7 @@ impl HarnessHost {
             .route_metadata("probe", &serde_json::json!({ "key": "of the route" }))
             .cluster("side", Upstream::status(200))
             .cluster("slow", Upstream::status(200))
-            .cluster("reset", Upstream::reset())
+            .cluster("reset", Upstream::disconnect())
             .cluster("down", Upstream::down())
             .cluster("empty", Upstream::no_healthy_host())
             .start()?;
@@ -103,7 +103,8 @@ impl Host for HarnessHost {
         };
         if upstream == "backend" {
             let outcomes = self.begun.iter().map(|handle| self.harness.poll(*handle));
-            let requests = outcomes.filter_map(|outcome| outcome.backend().filter(|got| got.complete).cloned());
+            let requests =
+                outcomes.filter_map(|outcome| outcome.backend().filter(|got| got.complete).cloned());
             requests.map(|got| seen(&got.headers, &got.body, &got.trailers)).collect()
         } else {
             let calls = self.harness.upstream(upstream).calls();
@@ -114,7 +115,11 @@ impl Host for HarnessHost {
     fn wait_for(&mut self, upstream: &str, count: usize) {
         let mut waited = Duration::ZERO;
         while self.received(upstream).len() < count {
-            assert!(waited < LIMIT, "`{upstream}` received {} requests, not {count}", self.received(upstream).len());
+            assert!(
+                waited < LIMIT,
+                "`{upstream}` received {} requests, not {count}",
+                self.received(upstream).len()
+            );
             self.harness.advance(STEP);
             waited += STEP;
         }
@@ -130,7 +135,10 @@ impl Host for HarnessHost {
 
     fn details(&mut self) -> Vec<String> {
         let outcomes = self.begun.iter().map(|handle| self.harness.poll(*handle));
-        outcomes.filter(|outcome| outcome.paused().is_none()).map(|outcome| outcome.details().to_owned()).collect()
+        outcomes
+            .filter(|outcome| outcome.paused().is_none())
+            .map(|outcome| outcome.details().to_owned())
+            .collect()
     }
 
     fn pass(&mut self, time: Duration) {
@@ -145,7 +153,7 @@ impl Host for HarnessHost {
 
 fn backend(answer: &Answer) -> Backend {
     match answer {
-        Answer::Reset => Backend::hang(),
+        Answer::Close => Backend::hang(),
         Answer::Reply { status, headers, body, trailers, after } => {
             let mut backend = Backend::status(*status).after(*after);
             for (name, value) in headers.iter() {
@@ -166,11 +174,12 @@ fn backend(answer: &Answer) -> Backend {
 
 fn callee(answer: &Answer) -> Upstream {
     match answer {
-        Answer::Reset => Upstream::reset(),
+        Answer::Close => Upstream::disconnect(),
         Answer::Reply { status, headers, body, after, .. } => {
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             let headers: Vec<_> = headers.iter().map(|(name, value)| (text(name), text(value))).collect();
-            let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let headers: Vec<_> =
+                headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
             Upstream::reply(*status, &headers, body).after(*after)
         }
     }

@@ -4,9 +4,12 @@ pub(crate) mod bootstrap;
 pub(crate) mod envoy;
 pub(crate) mod harness;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
-use enforcer_testbed::Fields;
+use enforcer_testbed::{EnvoyBinary, Fields};
 use serde_json::Value;
 
 /// Which filter runs, and how.
@@ -22,18 +25,27 @@ pub(crate) struct Plugin {
 }
 
 impl Plugin {
+    /// One of the tiny filters.
+    pub(crate) fn filter(root_id: &'static str, configuration: Value) -> Self {
+        Self::new("conformance", root_id, configuration)
+    }
+
+    #[must_use]
+    pub(crate) fn stop_iteration(self) -> Self {
+        Self { stop_iteration: true, ..self }
+    }
+
     pub(crate) fn new(module: &'static str, root_id: &'static str, configuration: Value) -> Self {
         Self { module, root_id, configuration, stop_iteration: false, workers: 1 }
     }
 
     /// The module, or how to make it.
     pub(crate) fn file(&self) -> PathBuf {
-        let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-            || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target")),
-            PathBuf::from,
-        );
+        // Cargo's own folder for tests lies in the target folder, wherever that is.
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
         let file = target.join("wasm32-wasip1/wasm").join(self.module).with_extension("wasm");
-        let made = "cargo build --profile wasm --target wasm32-wasip1 -p enforcer-conformance -p enforcer-probe";
+        let made =
+            "cargo build --profile wasm --target wasm32-wasip1 -p enforcer-conformance -p enforcer-probe";
         assert!(file.is_file(), "`{}` is missing: run `make wasm`, or `{made}`", file.display());
         file
     }
@@ -57,6 +69,17 @@ impl Ask {
     /// A body in chunks.
     pub(crate) fn post(path: &'static str, body: &[&'static [u8]]) -> Self {
         Self { method: "POST", body: body.to_vec(), ..Self::get(path) }
+    }
+
+    /// A body of known length.
+    pub(crate) fn sized(path: &'static str, body: &'static [u8]) -> Self {
+        Self::post(path, &[body]).header("content-length", body.len().to_string())
+    }
+
+    /// Whether the body goes out in chunks.
+    fn is_chunked(&self) -> bool {
+        let any = !self.body.is_empty() || !self.trailers.is_empty();
+        any && !self.headers.contains("content-length")
     }
 
     #[must_use]
@@ -87,8 +110,15 @@ pub(crate) struct Seen {
 /// How an upstream answers.
 #[derive(Clone, Debug)]
 pub(crate) enum Answer {
-    Reply { status: u16, headers: Fields, body: &'static [u8], trailers: Option<Fields>, after: Duration },
-    Reset,
+    Reply {
+        status: u16,
+        headers: Fields,
+        body: &'static [u8],
+        trailers: Option<Fields>,
+        after: Duration,
+    },
+    /// The connection is closed without a byte of an answer.
+    Close,
 }
 
 /// The upstreams that every host offers: `backend` behind the filter; `side`, `slow` and `reset` beside it, `down`,
@@ -123,3 +153,76 @@ pub(crate) trait Host {
         self.finish(request)
     }
 }
+
+impl dyn Host + '_ {
+    /// Waits for what follows an answer, such as the access log.
+    pub(crate) fn settles(&mut self, settled: impl Fn(&mut Self) -> bool) {
+        let begin = Instant::now();
+        while !settled(self) {
+            assert!(
+                begin.elapsed() < Duration::from_secs(3),
+                "this never comes; details: {:?}",
+                self.details()
+            );
+            self.pass(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until a counter has the value.
+    pub(crate) fn counts(&mut self, name: &str, value: u64) {
+        let begin = Instant::now();
+        while self.counter(name) != value && begin.elapsed() < Duration::from_secs(2) {
+            self.pass(Duration::from_millis(20));
+        }
+        assert_eq!(self.counter(name), value, "`{name}`");
+    }
+}
+
+/// A host on which a test runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Where {
+    Harness,
+    FourWorkers,
+    Envoy,
+    OldestEnvoy,
+}
+
+/// Runs a test on a host; says so where that host is not installed.
+pub(crate) fn on(place: Where, plugin: &Plugin, test: impl FnOnce(&mut dyn Host, u32)) {
+    let harness = |workers| harness::HarnessHost::start(&Plugin { workers, ..plugin.clone() }).unwrap();
+    let binary = match place {
+        Where::Harness => return test(&mut harness(1), 1),
+        Where::FourWorkers => return test(&mut harness(4), 4),
+        Where::Envoy => EnvoyBinary::find_or_skip().unwrap(),
+        Where::OldestEnvoy => envoy::oldest(),
+    };
+    if let Some(binary) = binary {
+        test(&mut envoy::EnvoyHost::wasm(&binary, plugin).unwrap(), plugin.workers);
+    }
+}
+
+/// The same tests on every host: `name: plugin => test`.
+macro_rules! on_every_host {
+    ($($name:ident: $plugin:expr => $test:path;)*) => {
+        $crate::world::on_hosts! {
+            on_harness: Harness, { $($name: $plugin => $test;)* }
+            on_four_workers: FourWorkers, { $($name: $plugin => $test;)* }
+            on_envoy: Envoy, { $($name: $plugin => $test;)* }
+            on_oldest_envoy: OldestEnvoy, { $($name: $plugin => $test;)* }
+        }
+    };
+}
+
+macro_rules! on_hosts {
+    ($($host:ident: $place:ident, { $($name:ident: $plugin:expr => $test:path;)* })*) => {
+        $(mod $host {
+            use super::*;
+            $(#[test]
+            fn $name() {
+                $crate::world::on($crate::world::Where::$place, &$plugin, $test);
+            })*
+        })*
+    };
+}
+
+pub(crate) use {on_every_host, on_hosts};

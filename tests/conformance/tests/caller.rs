@@ -1,0 +1,79 @@
+//! A filter that calls several services at once and waits for all, for one, or until it is too late.
+
+use std::time::Duration;
+
+use enforcer_testbed::Fields;
+use serde_json::{Value, json};
+
+use crate::world::{Answer, Ask, Host, Plugin, on_every_host};
+
+on_every_host! {
+    gets_every_kind_of_answer: calling(json!({ "clusters": EVERY })) => every_kind;
+    gets_them_for_a_response_too: calling(json!({ "clusters": EVERY, "on_response": true })) => every_kind_late;
+    goes_on_with_one_answer: calling(json!({ "clusters": ["slow", "side"], "any": true })) => one_is_enough;
+    goes_on_when_none_is_left: calling(json!({ "clusters": ["reset", "down"], "any": true })) => none_is_left;
+    goes_on_at_the_deadline: calling(json!({ "clusters": ["slow", "side"], "deadline_ms": 200 })) => too_late;
+    knows_that_grpc_fails: calling(json!({ "clusters": [], "grpc": ["side", "empty", "no_such_cluster"] })) => grpc;
+}
+
+/// The upstream `slow` answers after 600 ms, below the timeout of the calls.
+const EVERY: [&str; 6] = ["side", "slow", "reset", "down", "empty", "no_such_cluster"];
+const ANSWERS: &str = "200,201,failed 503,failed 503,no host,not sent";
+
+fn calling(mut configuration: Value) -> Plugin {
+    if configuration.get("deadline_ms").is_none() {
+        configuration["deadline_ms"] = json!(3000);
+    }
+    Plugin::filter("caller", configuration)
+}
+
+fn set(host: &mut dyn Host) {
+    let reply =
+        |status, after| Answer::Reply { status, headers: Fields::new(), body: b"", trailers: None, after };
+    host.answer("side", reply(200, Duration::ZERO));
+    host.answer("slow", reply(201, Duration::from_millis(600)));
+    host.answer("reset", Answer::Close);
+}
+
+/// What the backend was told of the answers to both rounds.
+fn answers(host: &mut dyn Host) -> String {
+    set(host);
+    // With a body and trailers, which arrive while the request waits.
+    let ask = Ask::post("/", &[b"body"]).trailer("x-end", "1");
+    assert_eq!(host.ask(&ask).status, 200);
+    let received = host.received("backend");
+    let [seen] = received.as_slice() else { panic!("{received:?}") };
+    assert_eq!((seen.body.as_slice(), seen.trailers.text("x-end").as_deref()), (&b"body"[..], Some("1")));
+    seen.headers.text("x-answers").unwrap_or_default()
+}
+
+fn every_kind(host: &mut dyn Host, _workers: u32) {
+    assert_eq!(answers(host), format!("{ANSWERS}; {ANSWERS}"));
+}
+
+fn every_kind_late(host: &mut dyn Host, _workers: u32) {
+    set(host);
+    let answer = host.ask(&Ask::get("/"));
+    assert_eq!(answer.headers.text("x-answers"), Some(format!("{ANSWERS}; {ANSWERS}")));
+    assert!(answer.complete);
+}
+
+fn one_is_enough(host: &mut dyn Host, _workers: u32) {
+    assert_eq!(answers(host), "-,200; -,200");
+}
+
+fn none_is_left(host: &mut dyn Host, _workers: u32) {
+    assert_eq!(answers(host), "failed 503,failed 503; failed 503,failed 503");
+}
+
+/// The slow answer to the first round comes while the second one waits, and is not taken for its own.
+fn too_late(host: &mut dyn Host, _workers: u32) {
+    assert_eq!(answers(host), "deadline; deadline");
+    host.pass(Duration::from_secs(1));
+    assert_eq!(host.ask(&Ask::get("/")).status, 200);
+}
+
+fn grpc(host: &mut dyn Host, _workers: u32) {
+    let none = "grpc failed,no host,no host";
+    assert_eq!(answers(host), format!("{none}; {none}"));
+}
