@@ -35,6 +35,16 @@ pub enum Checked {
     InRust,
 }
 
+impl Checked {
+    /// The counter of this way.
+    pub fn metric(self) -> &'static str {
+        match self {
+            Self::ByHost => "enforcer.auth.verify.host",
+            Self::InRust => "enforcer.auth.verify.rust",
+        }
+    }
+}
+
 /// A key as a JWK has it. Members of other key types are ignored.
 #[derive(Deserialize)]
 struct Jwk {

@@ -143,7 +143,7 @@ impl Remote {
             issuer: issuer.to_owned(),
             key: FetchKey { filter, id },
             call,
-            slot: Slot::new(LAYOUT, filter, &format!("jwks/{}", config.url)),
+            slot: Slot::new(LAYOUT, filter, &format!("jwks/{}", place(&config))),
             lease: None,
             keys: None,
             generation: 0,
@@ -187,7 +187,7 @@ impl Remote {
         let lease = self.lease.get_or_insert_with(|| {
             Lease::new(
                 cx.host,
-                Slot::new(LAYOUT, self.key.filter, &format!("lease/{}", self.config.url)),
+                Slot::new(LAYOUT, self.key.filter, &format!("lease/{}", place(&self.config))),
                 term,
             )
         });
@@ -319,6 +319,11 @@ impl Attempt {
         let failures = u32::from_le_bytes(*failures);
         Some((Self { ended: time(ended), fetched: time(fetched), failures }, body))
     }
+}
+
+/// Names a key set in shared data. One URL may lead to different servers through different clusters.
+fn place(config: &RemoteJwks) -> String {
+    format!("{}/{}", config.cluster, config.url)
 }
 
 /// Tells key sets apart within one VM.

@@ -15,11 +15,11 @@ pub mod signature;
 pub mod token;
 pub mod verifier;
 
-use std::rc::Rc;
+use std::{rc::Rc, time::Duration};
 
 use enforcer_core::{
     config::ConfigError,
-    cx::Cx,
+    cx::{Cx, FetchKey},
     edits::Edits,
     fault::{Detail, Dialect},
     filter::{Background, Capabilities, Event, Filter, Needs, Response, Step},
@@ -32,7 +32,7 @@ use enforcer_core::{
 use crate::{
     config::{AuthConfig, Jwks},
     policy::{Policy, Target, Wanted},
-    refusal::Refusal,
+    refusal::{Claimed, Refusal},
     verifier::{Outcome, Verified, Verifier},
 };
 
@@ -58,8 +58,8 @@ enum Decision {
     Allowed(Target, Rc<Verified>),
     /// An OPTIONS request to a path that has other methods.
     Options(String),
-    Refused(Option<Target>, Refusal),
-    Wait(Step),
+    Refused(Option<Target>, Refusal, Claimed),
+    Wait(FetchKey, Duration),
 }
 
 impl Filter for Auth {
@@ -103,8 +103,8 @@ impl Filter for Auth {
             Decision::Open(target) => self.open(target, cx),
             Decision::Allowed(target, verified) => self.allow(target, &verified, cx),
             Decision::Options(allow) => Step::Respond(options(allow)),
-            Decision::Refused(target, refusal) => self.refuse(target, &refusal, cx),
-            Decision::Wait(step) => step,
+            Decision::Refused(target, refusal, claimed) => self.refuse(target, &refusal, &claimed, cx),
+            Decision::Wait(on, deadline) => Step::Wait { on, deadline },
         }
     }
 
@@ -121,11 +121,12 @@ impl Filter for Auth {
 
 impl Auth {
     fn decide(&mut self, cx: &mut Cx<'_>, may_wait: bool) -> Decision {
+        let refused = |target, refusal| Decision::Refused(target, refusal, Claimed::default());
         let headers = cx.request_headers();
         let target = match self.policy.find(headers) {
             Wanted::Operation(target) => target,
             Wanted::Options(allow) => return Decision::Options(allow),
-            Wanted::Refused(refusal) => return Decision::Refused(None, refusal),
+            Wanted::Refused(refusal) => return refused(None, refusal),
         };
         let requirement = self.policy.requirement(&target);
         if requirement.is_open() {
@@ -133,22 +134,22 @@ impl Auth {
         }
         let token = match headers.single(&self.token_header) {
             Ok(value) => value.and_then(token::bearer),
-            Err(_) => return Decision::Refused(Some(target), Refusal::Repeated),
+            Err(_) => return refused(Some(target), Refusal::Repeated),
         };
         let Some(token) = token else {
             return if requirement.is_optional() {
                 Decision::Open(target)
             } else {
-                Decision::Refused(Some(target), Refusal::Missing)
+                refused(Some(target), Refusal::Missing)
             };
         };
         match self.verifier.verify(token, cx, may_wait) {
             Outcome::Verified(verified) => match self.policy.check(&target, &verified) {
                 Ok(()) => Decision::Allowed(target, verified),
-                Err(refusal) => Decision::Refused(Some(target), refusal),
+                Err(refusal) => Decision::Refused(Some(target), refusal, verified.claimed()),
             },
-            Outcome::Refused(refusal) => Decision::Refused(Some(target), refusal),
-            Outcome::Wait(step) => Decision::Wait(step),
+            Outcome::Refused(refusal, claimed) => Decision::Refused(Some(target), refusal, claimed),
+            Outcome::Wait(on, deadline) => Decision::Wait(on, deadline),
         }
     }
 
@@ -172,7 +173,7 @@ impl Auth {
         Step::Continue(edits)
     }
 
-    fn refuse(&self, target: Option<Target>, refusal: &Refusal, cx: &Cx<'_>) -> Step {
+    fn refuse(&self, target: Option<Target>, refusal: &Refusal, claimed: &Claimed, cx: &Cx<'_>) -> Step {
         let identity = Identity { fault: refusal.detail().to_owned(), ..Identity::default() };
         let identity = match &target {
             Some(target) => self.policy.identity(target, identity),
@@ -181,14 +182,18 @@ impl Auth {
         let identity = Some(Box::new(identity));
         if self.mode == Mode::Shadow {
             cx.host.count("enforcer.auth.shadow", 1);
-            cx.host.log(Level::Info, format_args!("auth: would refuse ({}): {refusal}", refusal.detail()));
+            cx.host.log(
+                Level::Info,
+                format_args!("auth: would refuse ({}): {claimed}{refusal}", refusal.detail()),
+            );
             let edits = self.without_spoofed_claims(cx.request_headers());
             return Step::Continue(Edits { identity, ..edits });
         }
         cx.host.count("enforcer.auth.refused", 1);
         cx.host.count(&refusal.metric(), 1);
         if cx.host.logs(Level::Debug) {
-            cx.host.log(Level::Debug, format_args!("auth: refused ({}): {refusal}", refusal.detail()));
+            cx.host
+                .log(Level::Debug, format_args!("auth: refused ({}): {claimed}{refusal}", refusal.detail()));
         }
         Step::Respond(Response { identity, ..refusal.fault(&self.realm).respond(self.errors) })
     }

@@ -140,7 +140,7 @@ impl Policy {
     fn check_one(&self, jwt: &JwtRequirement, target: &Target, verified: &Verified) -> Result<(), Refusal> {
         let issuer = self.issuers.get(verified.issuer).map_or("", String::as_str);
         if !jwt.issuers.is_empty() && !jwt.issuers.iter().any(|name| name == issuer) {
-            return Err(Refusal::IssuerHere { got: issuer.to_owned() });
+            return Err(Refusal::IssuerHere { expected: jwt.issuers.join(", ") });
         }
         let has = |scope: &String| verified.identity.scopes.contains(scope);
         let (enough, expected) = match &jwt.scopes {

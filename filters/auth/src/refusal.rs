@@ -23,22 +23,18 @@ pub enum Refusal {
     Malformed(Malformed),
     /// A claim that must be there is not, or is not of the right type.
     BadClaim(&'static str),
-    Issuer {
-        got: String,
-    },
+    /// The issuer is not configured.
+    Issuer,
     /// The issuer is known, and not accepted for this operation.
     IssuerHere {
-        got: String,
+        expected: String,
     },
     Algorithm {
         got: String,
     },
-    Key {
-        kid: Option<String>,
-    },
-    Signature {
-        kid: Option<String>,
-    },
+    /// The issuer has no such key.
+    Key,
+    Signature,
     Expired {
         ago: Duration,
     },
@@ -53,9 +49,23 @@ pub enum Refusal {
         expected: String,
     },
     /// The issuer's keys cannot be had.
-    KeysUnavailable {
-        issuer: String,
-    },
+    KeysUnavailable,
+}
+
+/// What a refused token says of itself, for the log: unverified, and perhaps a lie.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Claimed {
+    pub issuer: Option<String>,
+    pub kid: Option<String>,
+}
+
+impl fmt::Display for Claimed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(issuer) = &self.issuer {
+            write!(f, "token of issuer {}, kid {}: ", quoted(issuer), kid_of(self.kid.as_deref()))?;
+        }
+        Ok(())
+    }
 }
 
 /// How much of a client's own text a log line repeats.
@@ -70,15 +80,15 @@ impl Refusal {
             Self::Missing => "enforcer_auth_token_missing",
             Self::Repeated => "enforcer_auth_token_repeated",
             Self::Malformed(_) | Self::BadClaim(_) => "enforcer_auth_token_malformed",
-            Self::Issuer { .. } | Self::IssuerHere { .. } => "enforcer_auth_issuer_unknown",
+            Self::Issuer | Self::IssuerHere { .. } => "enforcer_auth_issuer_unknown",
             Self::Algorithm { .. } => "enforcer_auth_algorithm_refused",
-            Self::Key { .. } => "enforcer_auth_key_unknown",
-            Self::Signature { .. } => "enforcer_auth_signature_invalid",
+            Self::Key => "enforcer_auth_key_unknown",
+            Self::Signature => "enforcer_auth_signature_invalid",
             Self::Expired { .. } => "enforcer_auth_token_expired",
             Self::NotYetValid { .. } => "enforcer_auth_token_not_yet_valid",
             Self::Audience { .. } => "enforcer_auth_audience_refused",
             Self::Scope { .. } => "enforcer_auth_scope_missing",
-            Self::KeysUnavailable { .. } => "enforcer_auth_keys_unavailable",
+            Self::KeysUnavailable => "enforcer_auth_keys_unavailable",
         }
     }
 
@@ -100,11 +110,11 @@ impl Refusal {
             Self::Expired { .. } => (fault::INVALID_CREDENTIALS, "The token has expired".to_owned()),
             Self::NotYetValid { .. } => (fault::INVALID_CREDENTIALS, "The token is not valid yet".to_owned()),
             Self::BadClaim(_)
-            | Self::Issuer { .. }
+            | Self::Issuer
             | Self::IssuerHere { .. }
             | Self::Algorithm { .. }
-            | Self::Key { .. }
-            | Self::Signature { .. }
+            | Self::Key
+            | Self::Signature
             | Self::Audience { .. } => (fault::INVALID_CREDENTIALS, "Invalid JWT token".to_owned()),
             Self::Scope { template, .. } => (
                 fault::FORBIDDEN,
@@ -112,14 +122,14 @@ impl Refusal {
                     "User is NOT authorized to access the Resource: {template}. Scope validation failed."
                 ),
             ),
-            Self::KeysUnavailable { .. } => {
+            Self::KeysUnavailable => {
                 (fault::KEYS_UNAVAILABLE, "The token cannot be verified at the moment".to_owned())
             }
         };
         let fault = Fault::new(code, description, self.detail());
         match self {
             Self::Path(_) | Self::NoOperation => fault,
-            Self::KeysUnavailable { .. } => fault.with_header("retry-after", "1"),
+            Self::KeysUnavailable => fault.with_header("retry-after", "1"),
             _ => fault.with_header("www-authenticate", challenge(realm)),
         }
     }
@@ -142,24 +152,22 @@ impl fmt::Display for Refusal {
             Self::Repeated => f.write_str("the token's header came more than once"),
             Self::Malformed(malformed) => write!(f, "not a token: {}", malformed.text()),
             Self::BadClaim(name) => write!(f, "the claim `{name}` is missing or has the wrong type"),
-            Self::Issuer { got } => write!(f, "issuer {} is not configured", quoted(got)),
-            Self::IssuerHere { got } => {
-                write!(f, "issuer {} is not accepted for this operation", quoted(got))
-            }
+            Self::Issuer => f.write_str("this issuer is not configured"),
+            Self::IssuerHere { expected } => write!(f, "this operation accepts the issuers `{expected}`"),
             Self::Algorithm { got } => write!(f, "algorithm {} is not allowed for this issuer", quoted(got)),
-            Self::Key { kid } => write!(f, "the issuer has no key {} for this algorithm", kid_of(kid)),
-            Self::Signature { kid } => write!(f, "the signature does not fit the key {}", kid_of(kid)),
+            Self::Key => f.write_str("the issuer has no such key for this algorithm"),
+            Self::Signature => f.write_str("the signature does not fit the key"),
             Self::Expired { ago } => write!(f, "the token expired {ago:.0?} ago, leeway included"),
             Self::NotYetValid { early } => write!(f, "the token is valid in {early:.0?}"),
             Self::Audience { expected } => write!(f, "none of the audiences `{expected}` is in the token"),
             Self::Scope { template, expected } => write!(f, "`{template}` needs {expected}"),
-            Self::KeysUnavailable { issuer } => write!(f, "the keys of `{issuer}` are not available"),
+            Self::KeysUnavailable => f.write_str("the issuer's keys are not available"),
         }
     }
 }
 
-fn kid_of(kid: &Option<String>) -> String {
-    kid.as_deref().map_or("(the token has no `kid`)".to_owned(), quoted)
+fn kid_of(kid: Option<&str>) -> String {
+    kid.map_or("(none)".to_owned(), quoted)
 }
 
 /// A client's text, shortened and without control characters, so that it cannot forge log lines.
@@ -178,8 +186,8 @@ mod tests {
 
     #[test]
     fn what_a_client_wrote_cannot_forge_a_line() {
-        let refusal = Refusal::Issuer { got: format!("x\n[info] all is well{}", "y".repeat(1000)) };
-        let line = refusal.to_string();
+        let issuer = Some(format!("x\n[info] all is well{}", "y".repeat(1000)));
+        let line = Claimed { issuer, kid: Some("k\r".to_owned()) }.to_string();
         assert!(!line.contains('\n') && line.contains(r"x\n[info]") && line.len() < 200, "{line}");
     }
 

@@ -5,8 +5,8 @@ use std::{collections::HashMap, rc::Rc, time::Duration};
 use enforcer_core::{
     cache::{Cache, Weigh},
     config::ConfigError,
-    cx::{CalloutError, Cx, HttpReply},
-    filter::{Capabilities, Step},
+    cx::{CalloutError, Cx, FetchKey, HttpReply},
+    filter::Capabilities,
     identity::Identity,
     units::ByteSize,
 };
@@ -15,9 +15,8 @@ use serde_json::Value;
 use crate::{
     claims,
     config::{Algorithm, Issuer},
-    jwk::Checked,
     keys::{Keys, Lookup},
-    refusal::Refusal,
+    refusal::{Claimed, Refusal},
     token::Token,
 };
 
@@ -45,16 +44,25 @@ pub struct Verified {
     pub identity: Identity,
     /// Claims for the backend: header and value.
     pub headers: Vec<(String, String)>,
+    kid: Option<String>,
     /// The keys that it was verified with: when others are in use, it must be verified again.
     generation: u32,
+}
+
+impl Verified {
+    /// For the log, when the token is good but not good enough.
+    pub fn claimed(&self) -> Claimed {
+        Claimed { issuer: Some(self.identity.issuer.clone()), kid: self.kid.clone() }
+    }
 }
 
 /// What came of a token.
 #[derive(Debug)]
 pub enum Outcome {
     Verified(Rc<Verified>),
-    Refused(Refusal),
-    Wait(Step),
+    Refused(Refusal, Claimed),
+    /// Keys are being fetched: come back when they are there, or so much later.
+    Wait(FetchKey, Duration),
 }
 
 impl Verifier {
@@ -101,7 +109,8 @@ impl Verifier {
                 self.cache.insert(text.as_bytes(), Rc::clone(&verified), expires);
                 Outcome::Verified(verified)
             }
-            Err(outcome) => outcome,
+            Err((Stop::Wait(on, deadline), _)) => Outcome::Wait(on, deadline),
+            Err((Stop::Refuse(refusal), claimed)) => Outcome::Refused(refusal, claimed),
         }
     }
 
@@ -111,42 +120,45 @@ impl Verifier {
         cx: &mut Cx<'_>,
         may_wait: bool,
         now: Duration,
-    ) -> Result<(Verified, Duration), Outcome> {
-        let refused = Outcome::Refused;
-        let token = Token::parse(text).map_err(|malformed| refused(Refusal::Malformed(malformed)))?;
-        let name = token.claims.get("iss").and_then(Value::as_str);
-        let name = name.ok_or_else(|| refused(Refusal::BadClaim("iss")))?;
-        let unknown = || refused(Refusal::Issuer { got: name.to_owned() });
-        let index = *self.by_name.get(name).ok_or_else(unknown)?;
-        let Trusted { config, keys } = self.issuers.get_mut(index).ok_or_else(unknown)?;
+    ) -> Result<(Verified, Duration), (Stop, Claimed)> {
+        let malformed = |malformed| (Stop::Refuse(Refusal::Malformed(malformed)), Claimed::default());
+        let token = Token::parse(text).map_err(malformed)?;
+        self.verify_parsed(&token, cx, may_wait, now).map_err(|stop| {
+            let issuer = token.claims.get("iss").and_then(Value::as_str).map(str::to_owned);
+            (stop, Claimed { issuer, kid: token.header.kid.clone() })
+        })
+    }
+
+    fn verify_parsed(
+        &mut self,
+        token: &Token<'_>,
+        cx: &mut Cx<'_>,
+        may_wait: bool,
+        now: Duration,
+    ) -> Result<(Verified, Duration), Stop> {
+        let name = token.claims.get("iss").and_then(Value::as_str).ok_or(Refusal::BadClaim("iss"))?;
+        let index = *self.by_name.get(name).ok_or(Refusal::Issuer)?;
+        let Trusted { config, keys } = self.issuers.get_mut(index).ok_or(Refusal::Issuer)?;
         let algorithm = allowed(config, &token.header.alg)
-            .ok_or_else(|| refused(Refusal::Algorithm { got: token.header.alg.clone() }))?;
+            .ok_or_else(|| Refusal::Algorithm { got: token.header.alg.clone() })?;
         // Before the signature: an expired token must not make anybody fetch keys.
-        let expires = claims::check(&token.claims, config, now).map_err(refused)?;
-        let kid = token.header.kid.as_deref();
-        let key = match keys.find(kid, algorithm, cx, may_wait) {
+        let expires = claims::check(&token.claims, config, now)?;
+        let key = match keys.find(token.header.kid.as_deref(), algorithm, cx, may_wait) {
             Lookup::Found(key) => key,
-            Lookup::Unknown => return Err(refused(Refusal::Key { kid: token.header.kid })),
-            Lookup::Unavailable => {
-                return Err(refused(Refusal::KeysUnavailable { issuer: config.issuer.clone() }));
-            }
-            Lookup::Wait(on, deadline) => return Err(Outcome::Wait(Step::Wait { on, deadline })),
+            Lookup::Unknown => return Err(Refusal::Key.into()),
+            Lookup::Unavailable => return Err(Refusal::KeysUnavailable.into()),
+            Lookup::Wait(on, deadline) => return Err(Stop::Wait(on, deadline)),
         };
         let (genuine, checked) = key.verify(cx.host, self.by_host, token.signed.as_bytes(), &token.signature);
-        cx.host.count(
-            match checked {
-                Checked::ByHost => "enforcer.auth.verify.host",
-                Checked::InRust => "enforcer.auth.verify.rust",
-            },
-            1,
-        );
+        cx.host.count(checked.metric(), 1);
         if !genuine {
-            return Err(refused(Refusal::Signature { kid: token.header.kid }));
+            return Err(Refusal::Signature.into());
         }
         let identity = claims::identity(&token.claims, config);
         let headers = claim_headers(config, &identity);
         let generation = keys.generation(cx.host).unwrap_or_default();
-        Ok((Verified { issuer: index, identity, headers, generation }, expires))
+        let kid = token.header.kid.clone();
+        Ok((Verified { issuer: index, identity, headers, kid, generation }, expires))
     }
 
     pub fn on_tick(&mut self, cx: &mut Cx<'_>) {
@@ -158,6 +170,18 @@ impl Verifier {
         if let Some(issuer) = issuer {
             issuer.keys.on_fetched(reply, cx);
         }
+    }
+}
+
+/// Why a token is not verified now.
+enum Stop {
+    Refuse(Refusal),
+    Wait(FetchKey, Duration),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refuse(refusal)
     }
 }
 
