@@ -11,14 +11,22 @@ use serde_json::Value;
 use crate::Error;
 use crate::tokens::TokenSpec;
 
-/// One file of cases: a configuration of filters, the world around them, and what must happen.
+/// One file of cases: a filter and its configuration, the world around them, and what must happen.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CaseFile {
     /// What the cases have in common, in a sentence.
     pub about: String,
-    /// The chain, in the order in which Envoy runs it.
-    pub filters: Vec<FilterSpec>,
+    /// Name of the module's file, without `.wasm`.
+    pub module: String,
+    /// Which of the module's filters: Envoy's `root_id`. The module's name unless told otherwise.
+    #[serde(default)]
+    pub root_id: Option<String>,
+    /// The plugin configuration. Strings may have templates.
+    pub configuration: Value,
+    /// How many worker threads serve the requests.
+    #[serde(default = "one")]
+    pub workers: usize,
     /// Sets of public keys, for `${key_set.NAME}` and for services.
     #[serde(default)]
     pub key_sets: BTreeMap<String, Vec<Value>>,
@@ -28,24 +36,12 @@ pub struct CaseFile {
     /// Services that the filters call, by the name of their Envoy cluster.
     #[serde(default)]
     pub services: BTreeMap<String, Service>,
-    /// Every case starts with filters that have seen nothing. Otherwise the cases follow one another on the same
-    /// ones, as requests do in a gateway.
+    /// Every case starts with a filter that has seen nothing. Otherwise the cases follow one another on the same
+    /// one, as requests do in a gateway, unless they have a configuration or services of their own.
     #[serde(default)]
     pub fresh: bool,
     /// The cases, in order.
     pub cases: Vec<Case>,
-}
-
-/// A filter of the chain.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FilterSpec {
-    /// Name of the module's file, without `.wasm`.
-    pub module: String,
-    /// Which of the module's filters: Envoy's `root_id`.
-    pub root_id: String,
-    /// The plugin configuration. Strings may have templates.
-    pub configuration: Value,
 }
 
 /// What a service does when it is asked. What is left out stays as it was.
@@ -107,10 +103,13 @@ pub struct Case {
     /// The steps of a longer one.
     #[serde(default)]
     pub steps: Vec<Step>,
-    /// The configuration, in place of the first filter's, that must be refused ...
+    /// A configuration in place of the file's. The case starts with a filter of its own then.
     #[serde(default)]
     pub configuration: Option<Value>,
-    /// ... with all of these texts in the log.
+    /// Services that behave otherwise from the start. The case starts with a filter of its own then.
+    #[serde(default)]
+    pub services: BTreeMap<String, Service>,
+    /// The configuration must be refused, and each of these texts be in the log.
     #[serde(default)]
     pub refused: Vec<String>,
 }
@@ -221,7 +220,7 @@ pub struct Expect {
     /// By how much these counters have grown in this step, on all workers together.
     #[serde(default)]
     pub counters: BTreeMap<String, u64>,
-    /// How many requests these services have received in this step.
+    /// How many requests these services have received since the filter started.
     #[serde(default)]
     pub fetches: BTreeMap<String, usize>,
     /// Texts, each of which is in a line that was logged in this step.
@@ -283,6 +282,10 @@ fn strings<E: de::Error>(value: Value) -> Result<Vec<String>, E> {
     values.into_iter().map(string).collect()
 }
 
+fn one() -> usize {
+    1
+}
+
 fn get() -> String {
     "GET".to_owned()
 }
@@ -303,9 +306,6 @@ impl CaseFile {
         // YAML 1.2: `y` and `no` are words, only `true` and `false` are booleans.
         let options = serde_saphyr::options! { strict_booleans: true };
         let mut file: Self = serde_saphyr::from_str_with_options(text, options).map_err(|e| e.to_string())?;
-        if file.filters.is_empty() {
-            return Err("`filters` is empty: name the module under test".into());
-        }
         let mut names = BTreeSet::new();
         for case in &mut file.cases {
             case.normalise().map_err(|problem| format!("case `{}`: {problem}", case.name))?;
@@ -329,13 +329,10 @@ impl Case {
         let forms = [
             self.request.is_some() || self.expect.is_some(),
             !self.steps.is_empty(),
-            self.configuration.is_some(),
+            !self.refused.is_empty(),
         ];
         if forms.iter().filter(|form| **form).count() != 1 {
-            return Err("give it either `request` and `expect`, or `steps`, or `configuration`".into());
-        }
-        if self.configuration.is_some() == self.refused.is_empty() {
-            return Err("`configuration` and `refused` belong together".into());
+            return Err("give it either `request` and `expect`, or `steps`, or `refused`".into());
         }
         if self.request.is_some() || self.expect.is_some() {
             let (request, expect) = (self.request.take(), self.expect.take());
@@ -380,7 +377,7 @@ impl Step {
 mod tests {
     use super::*;
 
-    const HEAD: &str = "about: x\nfilters: [{module: auth, root_id: auth, configuration: {}}]\ncases:\n";
+    const HEAD: &str = "about: x\nmodule: auth\nconfiguration: {}\ncases:\n";
 
     fn parse(cases: &str) -> Result<CaseFile, String> {
         CaseFile::parse(&format!("{HEAD}{cases}"))
@@ -425,7 +422,7 @@ mod tests {
             ("  - {name: a, source: '', request: {path: /}, expect: {}}", "say where the expectation"),
             ("  - {name: a, source: b, request: {path: /}, expect: {stat: 1}}", "stat"),
             ("  - {name: a, source: b, steps: [{elapse: 11s}]}", "leave it to the harness"),
-            ("  - {name: a, source: b, configuration: {}}", "belong together"),
+            ("  - {name: a, source: b, configuration: {}}", "give it either"),
             ("  - {name: a, source: b, steps: [{}]}", "does nothing"),
         ] {
             let error = parse(cases).unwrap_err();

@@ -28,6 +28,11 @@ impl Key {
         };
         Ok(Self { keys: pair(number.parse().map_err(|_| unknown())?)?, alg })
     }
+
+    /// The public key (RFC 7517).
+    pub(crate) fn jwk(&self) -> Value {
+        self.keys.jwk(self.alg)
+    }
 }
 
 fn pair(number: u32) -> Result<Arc<Keys>, Error> {
@@ -50,7 +55,7 @@ pub(crate) fn key_set(entries: &[Value]) -> Result<Value, Error> {
 }
 
 fn entry(entry: &Value) -> Result<Value, Error> {
-    let jwk = |name: &str| Key::named(name).map(|key| key.keys.jwk(key.alg));
+    let jwk = |name: &str| Key::named(name).map(|key| key.jwk());
     match entry {
         Value::String(name) => jwk(name),
         Value::Object(members) => match members.get("key").and_then(Value::as_str) {

@@ -8,7 +8,7 @@ use enforcer_testbed::EnvoyBinary;
 
 use crate::Error;
 use crate::format::{Case, CaseFile};
-use crate::host::{EnvoyHost, Host};
+use crate::host::{EnvoyHost, HarnessHost, Host};
 use crate::scenarios::{self, Index};
 
 /// What became of one case on one host.
@@ -53,12 +53,20 @@ const OLDER: &str = "../.tools/envoy-1.36.4/envoy";
 /// there is.
 pub fn run_all(folder: &Path, filter: &str) -> Result<Report, Error> {
     let files = read_all(folder)?;
-    let reports = hosts()?.into_iter().map(|host| run_on(host.as_ref(), &files, filter));
-    Report::new(reports.collect::<Result<_, _>>()?)
+    let hosts = hosts()?;
+    // At the same time, because most of it is waiting.
+    let reports = std::thread::scope(|scope| {
+        let files = &files;
+        let running: Vec<_> =
+            hosts.iter().map(|host| scope.spawn(move || run_on(host.as_ref(), files, filter))).collect();
+        let gone = |_| Err(Error::Case("a host panicked".into()));
+        running.into_iter().map(|host| host.join().unwrap_or_else(gone)).collect::<Result<_, _>>()
+    });
+    Report::new(reports?)
 }
 
 fn hosts() -> Result<Vec<Box<dyn Host>>, Error> {
-    let mut hosts: Vec<Box<dyn Host>> = Vec::new();
+    let mut hosts: Vec<Box<dyn Host>> = vec![Box::new(HarnessHost::default())];
     match EnvoyBinary::find_or_skip()? {
         Some(binary) => hosts.push(Box::new(EnvoyHost::new(binary)?)),
         None => println!("the cases run on no real Envoy"),

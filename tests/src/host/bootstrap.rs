@@ -5,42 +5,41 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::{BACKEND, Plugin};
+use super::{BACKEND, Scene};
 
 /// The name of the one listener.
 pub(super) const LISTENER: &str = "cases";
 
-/// One listener, the chain of filters, and a cluster for each service. Everything that Envoy could do for the
+/// One listener, the filter, and a cluster for each service. Everything that Envoy could do for the
 /// filters is left out: paths are not normalised, so that the filters' own care is what is tested.
-pub(super) fn bootstrap(plugins: &[Plugin], services: &BTreeMap<String, SocketAddr>) -> Value {
-    let mut filters: Vec<Value> = plugins.iter().map(wasm_filter).collect();
-    filters.push(json!({
+pub(super) fn bootstrap(scene: &Scene, services: &BTreeMap<String, SocketAddr>) -> Value {
+    let router = json!({
         "name": "envoy.filters.http.router",
         "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
-    }));
+    });
     let clusters: Vec<Value> = services.iter().map(|(name, address)| cluster(name, *address)).collect();
     json!({
-        "static_resources": { "listeners": [listener(&filters)], "clusters": clusters },
+        "static_resources": { "listeners": [listener(&[wasm_filter(scene), router])], "clusters": clusters },
     })
 }
 
-fn wasm_filter(plugin: &Plugin) -> Value {
+fn wasm_filter(scene: &Scene) -> Value {
     json!({
-        "name": plugin.root_id,
+        "name": scene.root_id,
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
             "config": {
-                "name": plugin.root_id,
-                "root_id": plugin.root_id,
+                "name": scene.root_id,
+                "root_id": scene.root_id,
                 "failure_policy": "FAIL_RELOAD",
                 "configuration": {
                     "@type": "type.googleapis.com/google.protobuf.StringValue",
-                    "value": plugin.configuration.to_string(),
+                    "value": scene.configuration.to_string(),
                 },
                 "vm_config": {
                     "vm_id": "enforcer",
                     "runtime": "envoy.wasm.runtime.v8",
-                    "code": { "local": { "filename": plugin.wasm } },
+                    "code": { "local": { "filename": scene.wasm } },
                 },
             },
         },
@@ -93,6 +92,12 @@ fn cluster(name: &str, address: SocketAddr) -> Value {
     json!({
         "name": name,
         "connect_timeout": "1s",
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": { "http_protocol_options": { "enable_trailers": true } },
+            },
+        },
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": { "socket_address": socket } } }] }],

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant, SystemTime};
 use enforcer_testbed::{EchoBackend, Envoy, EnvoyBinary, RawClient, Reply, Response, Version};
 use serde_json::Value;
 
-use super::{Answered, BACKEND, Behaviour, Exchanges, Host, Scene, Stage, WireRequest, bootstrap};
+use super::{
+    Answered, BACKEND, Behaviour, Exchanges, GARBAGE, Host, Scene, Stage, WireRequest, bootstrap, huge,
+};
 use crate::Error;
 use crate::format::{Answer, HostKind};
 
@@ -14,7 +16,6 @@ const LOG_LIMIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(5);
 /// Longer than any client waits.
 const NEVER: Duration = Duration::from_secs(120);
-const HUGE: usize = 10 << 20;
 
 /// A real Envoy, a new one for each start.
 pub(crate) struct EnvoyHost {
@@ -43,8 +44,10 @@ impl Host for EnvoyHost {
         for (name, behaviour) in &scene.services {
             services.insert(name.clone(), Service::start(behaviour)?);
         }
-        let config = bootstrap::bootstrap(&scene.plugins, &addresses(&services));
-        let envoy = self.binary.options(config.to_string()).component_log_level("wasm:debug").start()?;
+        let config = bootstrap::bootstrap(scene, &addresses(&services));
+        let workers = u32::try_from(scene.workers).unwrap_or(u32::MAX);
+        let options = self.binary.options(config.to_string()).concurrency(workers);
+        let envoy = options.component_log_level("wasm:debug").start()?;
         let client = envoy.client(bootstrap::LISTENER)?;
         Ok(Box::new(EnvoyStage { envoy, client, services }))
     }
@@ -53,7 +56,7 @@ impl Host for EnvoyHost {
         // Nothing is called in this mode: any address will do.
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
         let names = scene.services.keys().cloned().chain([BACKEND.to_owned()]);
-        let config = bootstrap::bootstrap(&scene.plugins, &names.map(|name| (name, nowhere)).collect());
+        let config = bootstrap::bootstrap(scene, &names.map(|name| (name, nowhere)).collect());
         match self.binary.validate(config.to_string()) {
             Ok(()) => Ok(None),
             Err(enforcer_testbed::Error::Rejected { log, .. }) => Ok(Some(log)),
@@ -137,7 +140,7 @@ impl Stage for EnvoyStage {
             .collect())
     }
 
-    fn fetches(&self, service: &str) -> usize {
+    fn fetches(&mut self, service: &str) -> usize {
         self.services.get(service).map_or(0, Service::received)
     }
 
@@ -213,7 +216,7 @@ fn reply(behaviour: &Behaviour) -> Reply {
     match &behaviour.answer {
         // A server that is down answers nothing at all.
         Answer::Ok | Answer::Down => well(Reply::default()),
-        Answer::Garbage => Reply::default().body("<html>not what you asked for</html>"),
+        Answer::Garbage => Reply::default().body(GARBAGE),
         Answer::Empty => Reply::default().body(""),
         Answer::Huge => Reply::default().body(huge()),
         Answer::Body(body) => Reply::default().body(body),
@@ -221,9 +224,4 @@ fn reply(behaviour: &Behaviour) -> Reply {
         Answer::Slow(time) => well(Reply::slow(time.duration())),
         Answer::Hang => Reply::slow(NEVER),
     }
-}
-
-/// A key set of many megabytes that is right otherwise.
-fn huge() -> String {
-    format!(r#"{{"keys":[],"pad":"{}"}}"#, "x".repeat(HUGE))
 }

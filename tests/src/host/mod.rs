@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod envoy;
+mod harness;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use enforcer_testbed::{Fields, Received};
 use serde_json::Value;
 
 pub(crate) use envoy::EnvoyHost;
+pub(crate) use harness::HarnessHost;
 pub(crate) use wire::{WireBody, WireRequest};
 
 use crate::Error;
@@ -20,8 +22,16 @@ use crate::format::{Answer, HostKind};
 /// The name of the service that requests end at.
 pub(crate) const BACKEND: &str = "backend";
 
+/// A body that no key set is.
+const GARBAGE: &str = "<html>not what you asked for</html>";
+
+/// A key set that is right but for its ten megabytes.
+fn huge() -> String {
+    format!(r#"{{"keys":[],"pad":"{}"}}"#, "x".repeat(10 << 20))
+}
+
 /// Something that runs proxy-wasm modules.
-pub(crate) trait Host {
+pub(crate) trait Host: Send + Sync {
     fn kind(&self) -> HostKind;
 
     /// How the summary calls it: `envoy 1.40.0`.
@@ -37,16 +47,11 @@ pub(crate) trait Host {
 /// What a host starts with.
 #[derive(Clone, Debug)]
 pub(crate) struct Scene {
-    pub(crate) plugins: Vec<Plugin>,
-    pub(crate) services: BTreeMap<String, Behaviour>,
-}
-
-/// One filter, ready to be loaded.
-#[derive(Clone, Debug)]
-pub(crate) struct Plugin {
     pub(crate) wasm: PathBuf,
     pub(crate) root_id: String,
     pub(crate) configuration: Value,
+    pub(crate) workers: usize,
+    pub(crate) services: BTreeMap<String, Behaviour>,
 }
 
 /// How a service behaves now.
@@ -75,7 +80,7 @@ pub(crate) trait Stage {
     fn counters(&self) -> Result<BTreeMap<String, u64>, Error>;
 
     /// How many requests a service has received so far.
-    fn fetches(&self, service: &str) -> usize;
+    fn fetches(&mut self, service: &str) -> usize;
 
     /// How many lines have been logged so far.
     fn log_mark(&self) -> usize;

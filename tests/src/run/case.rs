@@ -12,8 +12,8 @@ use super::Outcome;
 use crate::Error;
 use crate::check::{self, Observed};
 use crate::format::{Case, CaseFile, Request, Service, Step, Values};
-use crate::host::{BACKEND, Behaviour, Host, Plugin, Scene, Stage, WireBody, WireRequest};
-use crate::keys;
+use crate::host::{BACKEND, Behaviour, Host, Scene, Stage, WireBody, WireRequest};
+use crate::keys::{self, Key};
 use crate::template::{self, Names};
 use crate::tokens::{TokenSpec, latin1};
 
@@ -23,7 +23,13 @@ const RETRY: Duration = Duration::from_millis(100);
 /// The outcome of each case, in order.
 pub(super) fn run(host: &dyn Host, file: &CaseFile, cases: &[&Case]) -> Result<Vec<Outcome>, Error> {
     let mut shared = None;
-    cases.iter().map(|case| run_case(host, file, case, &mut shared)).collect()
+    let outcome = |case: &&Case| match run_case(host, file, case, &mut shared) {
+        // Every other case would say the same.
+        Err(error @ Error::NoModule { .. }) => Err(error),
+        Err(error) => Ok(Outcome::Failed(vec![error.to_string()])),
+        outcome => outcome,
+    };
+    cases.iter().map(outcome).collect()
 }
 
 fn run_case(
@@ -38,33 +44,25 @@ fn run_case(
     if let Some(only) = case.only.as_ref().filter(|only| only.host != host.kind()) {
         return Ok(Outcome::Elsewhere(only.because.clone()));
     }
-    let differences = match &case.configuration {
-        Some(configuration) => refuse(host, file, configuration, &case.refused)?,
-        None => {
-            let actors = match shared.take().filter(|_| !file.fresh) {
-                Some(actors) => actors,
-                None => Actors::gather(host, file)?,
-            };
-            shared.insert(actors).play(file, case)
-        }
+    let differences = if !case.refused.is_empty() {
+        refuse(host, file, case)?
+    } else if file.fresh || case.configuration.is_some() || !case.services.is_empty() {
+        Actors::gather(host, file, case)?.play(file, case)
+    } else {
+        let actors = match shared.take() {
+            Some(actors) => actors,
+            None => Actors::gather(host, file, case)?,
+        };
+        shared.insert(actors).play(file, case)
     };
     Ok(if differences.is_empty() { Outcome::Passed } else { Outcome::Failed(differences) })
 }
 
-fn refuse(
-    host: &dyn Host,
-    file: &CaseFile,
-    configuration: &Value,
-    texts: &[String],
-) -> Result<Vec<String>, Error> {
-    let mut scene = scene(file)?;
-    let names = CaseNames::new(file, SystemTime::now());
-    if let Some(first) = scene.plugins.first_mut() {
-        first.configuration = template::json(configuration, &names)?;
-    }
-    Ok(match host.refusal(&scene)? {
+fn refuse(host: &dyn Host, file: &CaseFile, case: &Case) -> Result<Vec<String>, Error> {
+    Ok(match host.refusal(&scene(file, case)?)? {
         None => vec!["the configuration was accepted".into()],
-        Some(log) => texts
+        Some(log) => case
+            .refused
             .iter()
             .filter(|text| !log.contains(text.as_str()))
             .map(|text| format!("refused without `{text}`:\n{log}"))
@@ -72,23 +70,18 @@ fn refuse(
     })
 }
 
-fn scene(file: &CaseFile) -> Result<Scene, Error> {
+fn scene(file: &CaseFile, case: &Case) -> Result<Scene, Error> {
     let names = CaseNames::new(file, SystemTime::now());
-    let plugin = |filter: &crate::format::FilterSpec| {
-        Ok(Plugin {
-            wasm: module(&filter.module)?,
-            root_id: filter.root_id.clone(),
-            configuration: template::json(&filter.configuration, &names)?,
-        })
-    };
-    let services = file.services.iter().map(|(name, service)| {
-        let mut behaviour = Behaviour::default();
-        change(&mut behaviour, service, file)?;
-        Ok((name.clone(), behaviour))
-    });
+    let mut services = BTreeMap::<_, Behaviour>::new();
+    for (name, service) in file.services.iter().chain(&case.services) {
+        change(services.entry(name.clone()).or_default(), service, file)?;
+    }
     Ok(Scene {
-        plugins: file.filters.iter().map(plugin).collect::<Result<_, Error>>()?,
-        services: services.collect::<Result<_, Error>>()?,
+        wasm: module(&file.module)?,
+        root_id: file.root_id.as_ref().unwrap_or(&file.module).clone(),
+        configuration: template::json(case.configuration.as_ref().unwrap_or(&file.configuration), &names)?,
+        workers: file.workers,
+        services,
     })
 }
 
@@ -124,8 +117,8 @@ struct Actors {
 }
 
 impl Actors {
-    fn gather(host: &dyn Host, file: &CaseFile) -> Result<Self, Error> {
-        let scene = scene(file)?;
+    fn gather(host: &dyn Host, file: &CaseFile, case: &Case) -> Result<Self, Error> {
+        let scene = scene(file, case)?;
         let mut world = scene.services.clone();
         world.insert(BACKEND.to_owned(), Behaviour::default());
         Ok(Self { stage: host.start(&scene)?, world })
@@ -152,7 +145,7 @@ impl Actors {
     }
 
     fn step(&mut self, file: &CaseFile, step: &Step, names: &CaseNames<'_>) -> Result<Vec<String>, Error> {
-        let before = Before::look(self.stage.as_ref(), file)?;
+        let before = Before::look(self.stage.as_ref())?;
         for (name, service) in &step.world {
             let behaviour = self.world.entry(name.clone()).or_default();
             change(behaviour, service, file)?;
@@ -170,6 +163,9 @@ impl Actors {
                 observed.exchanges = self.stage.send(request, step.at_once.unwrap_or(1))?;
             }
             before.compare(self.stage.as_ref(), &mut observed)?;
+            for name in expect.fetches.keys() {
+                observed.fetches.insert(name.clone(), self.stage.fetches(name));
+            }
             let differences = check::differences(&expect, &observed, names)?;
             if differences.is_empty() || left.is_zero() {
                 return Ok(differences);
@@ -183,26 +179,18 @@ impl Actors {
 /// What grows, as it was before a step.
 struct Before {
     counters: BTreeMap<String, u64>,
-    fetches: BTreeMap<String, usize>,
     log: usize,
 }
 
 impl Before {
-    fn look(stage: &dyn Stage, file: &CaseFile) -> Result<Self, Error> {
-        Ok(Self {
-            counters: stage.counters()?,
-            fetches: file.services.keys().map(|name| (name.clone(), stage.fetches(name))).collect(),
-            log: stage.log_mark(),
-        })
+    fn look(stage: &dyn Stage) -> Result<Self, Error> {
+        Ok(Self { counters: stage.counters()?, log: stage.log_mark() })
     }
 
     fn compare(&self, stage: &dyn Stage, observed: &mut Observed) -> Result<(), Error> {
         for (name, now) in stage.counters()? {
             let before = self.counters.get(&name).copied().unwrap_or(0);
             observed.counters.insert(name, now.saturating_sub(before));
-        }
-        for (name, before) in &self.fetches {
-            observed.fetches.insert(name.clone(), stage.fetches(name).saturating_sub(*before));
         }
         observed.log = stage.log_since(self.log);
         Ok(())
@@ -243,7 +231,7 @@ fn push_all(
     Ok(())
 }
 
-/// What templates can name in a case: `token.NAME` and `key_set.NAME`. A token is minted once a case, as of the
+/// What templates can name in a case: `token.NAME`, `key_set.NAME` and `jwk.KEY`. A token is minted once a case, as of the
 /// moment at which the case began.
 struct CaseNames<'a> {
     file: &'a CaseFile,
@@ -282,6 +270,7 @@ impl Names for CaseNames<'_> {
         Ok(match name.split_once('.') {
             Some(("token", name)) => Some(Value::String(self.token(name)?)),
             Some(("key_set", name)) => Some(find_key_set(self.file, name)?),
+            Some(("jwk", name)) => Some(Key::named(name)?.jwk()),
             _ => None,
         })
     }

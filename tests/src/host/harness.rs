@@ -1,0 +1,210 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use enforcer_harness::{
+    Backend, BackendRequest, Builder, FailurePolicy, Harness, HeaderMap, Level, Module, Outcome, Request,
+    Upstream, Vm,
+};
+use enforcer_testbed::{Fields, Received};
+
+use super::wire::WireBody;
+use super::{Answered, BACKEND, Behaviour, Exchanges, GARBAGE, Host, Scene, Stage, WireRequest, huge};
+use crate::Error;
+use crate::format::{Answer, HostKind};
+
+/// How long a client waits for its answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// By how much the clock moves while requests wait.
+const TICK: Duration = Duration::from_millis(10);
+
+/// The proxy-wasm host on wasmtime.
+#[derive(Default)]
+pub(crate) struct HarnessHost {
+    modules: Mutex<BTreeMap<PathBuf, Module>>,
+}
+
+impl HarnessHost {
+    fn builder(&self, scene: &Scene) -> Result<Builder, Error> {
+        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        let module = match modules.get(&scene.wasm) {
+            Some(module) => module.clone(),
+            None => {
+                let module =
+                    Module::from_file(&scene.wasm).map_err(|error| Error::Case(error.to_string()))?;
+                modules.entry(scene.wasm.clone()).or_insert(module).clone()
+            }
+        };
+        let builder = Harness::builder(&module)
+            .name(&scene.root_id)
+            .root_id(&scene.root_id)
+            .vm_id("enforcer")
+            .plugin_config(&scene.configuration)
+            .workers(scene.workers)
+            .failure_policy(FailurePolicy::FailReload)
+            .log_level(Level::Debug);
+        let services = scene.services.iter();
+        Ok(services.fold(builder, |builder, (name, behaviour)| builder.cluster(name, upstream(behaviour))))
+    }
+}
+
+impl Host for HarnessHost {
+    fn kind(&self) -> HostKind {
+        HostKind::Harness
+    }
+
+    fn name(&self) -> String {
+        "harness".to_owned()
+    }
+
+    fn start(&self, scene: &Scene) -> Result<Box<dyn Stage>, Error> {
+        let harness = self.builder(scene)?.start().map_err(|error| Error::Case(error.to_string()))?;
+        Ok(Box::new(HarnessStage { harness, workers: scene.workers }))
+    }
+
+    fn refusal(&self, scene: &Scene) -> Result<Option<String>, Error> {
+        Ok(self.builder(scene)?.start().err().map(|error| error.to_string()))
+    }
+}
+
+struct HarnessStage {
+    harness: Harness,
+    workers: usize,
+}
+
+impl Stage for HarnessStage {
+    fn now(&self) -> SystemTime {
+        UNIX_EPOCH.checked_add(self.harness.wall_clock()).unwrap_or(UNIX_EPOCH)
+    }
+
+    fn change(&mut self, service: &str, behaviour: &Behaviour) -> Result<(), Error> {
+        if service == BACKEND {
+            self.harness.set_backend(backend(&behaviour.answer)?);
+        } else {
+            self.harness.upstream(service).set(upstream(behaviour));
+        }
+        Ok(())
+    }
+
+    fn elapse(&mut self, time: Duration) -> Result<(), Error> {
+        self.harness.advance(time);
+        Ok(())
+    }
+
+    fn send(&mut self, request: &WireRequest, copies: usize) -> Result<Exchanges, Error> {
+        let request = harness_request(request)?;
+        let handles: Vec<_> = (0..copies).map(|_| self.harness.start_request(request.clone())).collect();
+        let mut waited = Duration::ZERO;
+        let outcomes = loop {
+            let outcomes: Vec<Outcome> = handles.iter().map(|handle| self.harness.poll(*handle)).collect();
+            let Some(paused) = outcomes.iter().find_map(Outcome::paused) else { break outcomes };
+            if waited >= PATIENCE {
+                return Err(Error::Case(format!("no answer within {PATIENCE:?}: waiting for {paused:?}")));
+            }
+            self.harness.advance(TICK);
+            waited = waited.saturating_add(TICK);
+        };
+        Ok(Exchanges {
+            received: outcomes.iter().filter_map(Outcome::backend).map(received).collect(),
+            answers: outcomes.iter().map(answered).collect(),
+        })
+    }
+
+    fn counters(&self) -> Result<BTreeMap<String, u64>, Error> {
+        Ok(self.harness.counters())
+    }
+
+    fn fetches(&mut self, service: &str) -> usize {
+        self.harness.upstream(service).calls().len()
+    }
+
+    fn log_mark(&self) -> usize {
+        self.harness.logs().len()
+    }
+
+    fn log_since(&self, mark: usize) -> Vec<String> {
+        let dead =
+            (0..self.workers).map(Vm::Worker).chain([Vm::Main]).filter_map(|vm| self.harness.failure(vm));
+        let crashes = dead.map(|reason| format!("the virtual machine died: {reason}"));
+        let lines = self.harness.logs().into_iter().skip(mark).map(|line| line.to_string());
+        lines.chain(crashes).collect()
+    }
+}
+
+fn harness_request(wire: &WireRequest) -> Result<Request, Error> {
+    let text = |bytes: &[u8]| {
+        let lossy = || String::from_utf8_lossy(bytes).into_owned();
+        String::from_utf8(bytes.to_vec())
+            .map_err(|_| Error::Case(format!("`{}` is not UTF-8: only Envoy can be sent that", lossy())))
+    };
+    let mut request = Request::new(&wire.method, &text(&wire.path)?).host(&text(&wire.host)?);
+    for (name, value) in wire.headers.iter() {
+        request = request.header(&text(name)?, value);
+    }
+    match &wire.body {
+        WireBody::None => {}
+        WireBody::Whole(body) => request = request.body(body),
+        WireBody::Chunks(chunks, trailers) => {
+            request = request.header("transfer-encoding", "chunked").chunks(chunks);
+            for (name, value) in trailers.iter() {
+                request = request.trailer(&text(name)?, value);
+            }
+        }
+    }
+    Ok(request)
+}
+
+fn answered(outcome: &Outcome) -> Answered {
+    let identity = outcome.filter_state().get("wasm.enforcer");
+    Answered {
+        status: outcome.status(),
+        headers: fields(outcome.headers()),
+        body: outcome.body().to_vec(),
+        details: outcome.details().to_owned(),
+        identity: identity.map(|bytes| String::from_utf8_lossy(bytes).into_owned()),
+    }
+}
+
+fn received(request: &BackendRequest) -> Received {
+    let mut headers = fields(&request.headers);
+    headers.push("host", request.headers.get(":authority").unwrap_or_default());
+    Received {
+        method: request.header(":method").unwrap_or_default(),
+        path: request.path(),
+        headers,
+        body: request.body.clone(),
+        trailers: fields(&request.trailers),
+    }
+}
+
+/// Header fields as HTTP/1.1 has them: without pseudo-headers.
+fn fields(map: &HeaderMap) -> Fields {
+    map.iter().filter(|(name, _)| !name.starts_with(':')).collect()
+}
+
+fn upstream(behaviour: &Behaviour) -> Upstream {
+    let document = behaviour.document.as_deref().unwrap_or_default();
+    let well = |status| Upstream::reply(status, &[("content-type", "application/json")], document);
+    match &behaviour.answer {
+        Answer::Ok => well(200),
+        Answer::Garbage => Upstream::reply(200, &[], GARBAGE),
+        Answer::Empty => Upstream::status(200),
+        Answer::Huge => Upstream::reply(200, &[], huge()),
+        Answer::Body(body) => Upstream::reply(200, &[], body),
+        Answer::Status(status) => well(*status),
+        Answer::Slow(time) => well(200).after(time.duration()),
+        Answer::Hang => Upstream::hang(),
+        Answer::Down => Upstream::down(),
+    }
+}
+
+fn backend(answer: &Answer) -> Result<Backend, Error> {
+    Ok(match answer {
+        Answer::Ok => Backend::default(),
+        Answer::Body(body) => Backend::default().body(body),
+        Answer::Status(status) => Backend::status(*status),
+        Answer::Slow(time) => Backend::default().after(time.duration()),
+        other => return Err(Error::Case(format!("the harness has no backend that does `{other:?}`"))),
+    })
+}
