@@ -7,12 +7,14 @@ use super::{
     event::{Ended, Event, Frame, StreamId},
     headers::HeaderMap,
     reply::{LocalReply, is_grpc},
+    slots::MapKind,
     stream::{Half, Iteration},
     worker::Worker,
 };
 
 /// `ResponseCodeDetails` that Envoy sets by itself.
 const VIA_UPSTREAM: &str = "via_upstream";
+const CLIENT_GONE: &str = "downstream_remote_disconnect";
 const REQUEST_TOO_LARGE: &str = "request_payload_too_large";
 const RESPONSE_TOO_LARGE: &str = "response_payload_too_large";
 
@@ -23,7 +25,7 @@ impl Worker {
         if let Some(stream) = self.stream_mut(id) {
             stream.head_request = headers.get(":method") == Some(b"HEAD");
             stream.grpc_request = is_grpc(&headers);
-            stream.request.headers = Some(headers);
+            stream.request.headers = Some(headers.received(MapKind::Request));
             self.run_headers(id, Side::Request, end_of_stream);
         }
     }
@@ -47,7 +49,7 @@ impl Worker {
         if let Some(stream) = self.stream_mut(id).filter(|stream| stream.response.headers.is_none()) {
             stream.details = Some(VIA_UPSTREAM.to_owned());
             stream.code = status_of(&headers);
-            stream.response.headers = Some(headers);
+            stream.response.headers = Some(headers.received(MapKind::Response));
             self.run_headers(id, Side::Response, end_of_stream);
         }
     }
@@ -64,6 +66,9 @@ impl Worker {
 
     /// The client has gone away: the stream ends as it is.
     pub fn client_gone(&mut self, id: StreamId) {
+        if let Some(stream) = self.stream_mut(id).filter(|stream| !stream.closing) {
+            stream.details = Some(CLIENT_GONE.to_owned());
+        }
         self.close(id);
     }
 
@@ -88,16 +93,22 @@ impl Worker {
         if let Some(stream) = self.stream_mut(id) {
             let half = stream.half_mut(side);
             half.complete |= end_of_stream;
-            half.bytes = half.bytes.saturating_add(data.len());
+            if side == Side::Request {
+                half.bytes = half.bytes.saturating_add(data.len());
+            }
             self.run_data(id, side, data, end_of_stream, false);
         }
     }
 
     fn receive_trailers(&mut self, id: StreamId, side: Side, trailers: HeaderMap) {
         if let Some(stream) = self.stream_mut(id) {
+            let kind = match side {
+                Side::Request => MapKind::RequestTrailers,
+                Side::Response => MapKind::ResponseTrailers,
+            };
             let half = stream.half_mut(side);
             half.complete = true;
-            half.trailers = Some(trailers);
+            half.trailers = Some(trailers.received(kind));
             self.run_trailers(id, side);
         }
     }
@@ -283,26 +294,20 @@ impl Worker {
     fn forward_headers(&mut self, id: StreamId, side: Side, end_of_stream: bool) {
         let Some(stream) = self.stream_mut(id) else { return };
         let Some(headers) = stream.half(side).headers.clone() else { return };
+        if let Some(refusal) = refusal(side, &headers) {
+            return self.send_local_reply(id, refusal);
+        }
         if side == Side::Response {
-            let Some(code) = status_of(&headers) else {
-                return self.refuse_response_without_status(id);
-            };
-            stream.code = Some(code);
+            stream.code = status_of(&headers);
             stream.response_sent = true;
         }
         self.emit(id, side, Frame::Headers { headers, end_of_stream });
     }
 
-    /// `HeaderUtility::checkRequiredResponseHeaders`.
-    fn refuse_response_without_status(&mut self, id: StreamId) {
-        let details = "filter_removed_required_response_headers{missing_required_header:_:status}";
-        self.send_local_reply(
-            id,
-            LocalReply::of_envoy(502, "missing required header: :status", None, details),
-        );
-    }
-
     fn forward_data(&mut self, id: StreamId, side: Side, data: Vec<u8>, end_of_stream: bool) {
+        if let (Side::Response, Some(stream)) = (side, self.stream_mut(id)) {
+            stream.response.bytes = stream.response.bytes.saturating_add(data.len());
+        }
         if !data.is_empty() || end_of_stream {
             self.emit(id, side, Frame::Data { data, end_of_stream });
         }
@@ -403,6 +408,27 @@ impl Worker {
             };
             self.state_mut().events.push(Event::Ended(id, Box::new(ended)));
         }
+    }
+}
+
+/// What Envoy answers when the module has removed a header that nothing works without.
+fn refusal(side: Side, headers: &HeaderMap) -> Option<LocalReply> {
+    let missing = |name| headers.get(name).is_none();
+    match side {
+        Side::Request if missing(":path") => Some(LocalReply::of_envoy(404, "", None, "route_not_found")),
+        Side::Request if missing(":method") => Some(LocalReply::of_envoy(
+            503,
+            "missing required header: :method",
+            None,
+            "filter_removed_required_request_headers{missing_required_header:_:method}",
+        )),
+        Side::Response if missing(":status") => Some(LocalReply::of_envoy(
+            502,
+            "missing required header: :status",
+            None,
+            "filter_removed_required_response_headers{missing_required_header:_:status}",
+        )),
+        _ => None,
     }
 }
 

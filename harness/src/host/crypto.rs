@@ -151,3 +151,121 @@ fn signed(hash: &[u8], key: Key<'_>, text: &[u8]) -> Result<Vec<u8>, String> {
     }
     Err(BAD_SIGNING_KEY.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    macro_rules! data {
+        ($name:literal) => {
+            include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/testdata/", $name)).as_slice()
+        };
+    }
+
+    const TEXT: &[u8] = data!("text");
+
+    fn message(fields: &[&[u8]]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (number, field) in (1..).zip(fields) {
+            put_bytes(&mut out, number, field);
+        }
+        out
+    }
+
+    type Bytes = &'static [u8];
+
+    /// Hash, public key, private key, OpenSSL's signature.
+    fn vectors() -> [(&'static str, Bytes, Bytes, Bytes); 5] {
+        let (rsa, rsa_private) = (data!("rsa.spki.der"), data!("rsa.pkcs8.der"));
+        [
+            ("sha256", rsa, rsa_private, data!("rsa-sha256.sig")),
+            ("sha384", rsa, rsa_private, data!("rsa-sha384.sig")),
+            ("SHA512", rsa, rsa_private, data!("rsa-sha512.sig")),
+            ("sha256", data!("p256.spki.der"), data!("p256.pkcs8.der"), data!("p256-sha256.sig")),
+            ("sha384", data!("p384.spki.der"), data!("p384.pkcs8.der"), data!("p384-sha384.sig")),
+        ]
+    }
+
+    /// What success looks like, to the byte.
+    const VERIFIED: [u8; 2] = [8, 1];
+
+    fn error_of(result: &[u8], field: u64) -> String {
+        let fields = protobuf::parse(result).unwrap();
+        assert!(!fields.iter().any(|field| matches!(field, Field::Number(..))), "there must be no success");
+        fields
+            .iter()
+            .find_map(|f| match f {
+                Field::Bytes(number, text) if *number == field => {
+                    Some(String::from_utf8_lossy(text).into_owned())
+                }
+                _ => None,
+            })
+            .unwrap()
+    }
+
+    #[test]
+    fn signatures_of_openssl_verify() {
+        for (hash, key, _, signature) in vectors() {
+            let arguments = message(&[hash.as_bytes(), key, signature, TEXT]);
+            assert_eq!(verify_signature(&arguments), Ok(VERIFIED.to_vec()), "{hash}");
+        }
+    }
+
+    #[test]
+    fn anything_else_does_not() {
+        for (hash, key, _, signature) in vectors() {
+            let mut other = signature.to_vec();
+            *other.last_mut().unwrap() ^= 1;
+            for (signature, text) in [(other.as_slice(), TEXT), (signature, b"other".as_slice()), (&[], TEXT)]
+            {
+                let result = verify_signature(&message(&[hash.as_bytes(), key, signature, text])).unwrap();
+                assert_eq!(error_of(&result, 2), BAD_SIGNATURE);
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_can_be_pem() {
+        let (signature, pem) = (data!("rsa-sha256.sig"), data!("rsa.spki.pem"));
+        let arguments = message(&[b"sha256", b"", signature, TEXT, pem]);
+        assert_eq!(verify_signature(&arguments), Ok(VERIFIED.to_vec()));
+    }
+
+    #[test]
+    fn own_signatures_verify() {
+        for (hash, public, private, _) in vectors() {
+            let result = sign(&message(&[hash.as_bytes(), private, TEXT])).unwrap();
+            let fields = protobuf::parse(&result).unwrap();
+            let [Field::Number(1, 1), Field::Bytes(2, signature)] = fields.as_slice() else {
+                panic!("{hash}: {fields:?}")
+            };
+            let arguments = message(&[hash.as_bytes(), public, signature, TEXT]);
+            assert_eq!(verify_signature(&arguments), Ok(VERIFIED.to_vec()), "{hash}");
+        }
+    }
+
+    #[test]
+    fn keys_and_hashes_that_do_not_fit_are_named() {
+        let signature = data!("rsa-sha256.sig");
+        let verify =
+            |hash: &[u8], key: &[u8]| verify_signature(&message(&[hash, key, signature, TEXT])).unwrap();
+        assert_eq!(error_of(&verify(b"md5", data!("rsa.spki.der")), 2), "md5 is not supported.");
+        assert_eq!(error_of(&verify(b"sha256", b"garbage"), 2), BAD_VERIFICATION_KEY);
+        // Envoy wants PKCS#8: PKCS#1 and SEC 1 are as good as garbage.
+        for key in [b"garbage", data!("rsa.traditional.der"), data!("p256.traditional.der")] {
+            let result = sign(&message(&[b"sha256", key, TEXT])).unwrap();
+            assert_eq!(error_of(&result, 3), BAD_SIGNING_KEY);
+        }
+    }
+
+    #[test]
+    fn no_key_two_keys_and_no_message_are_bad_arguments() {
+        let (der, pem) = (data!("rsa.spki.der"), data!("rsa.spki.pem"));
+        for arguments in
+            [message(&[b"sha256", b"", b"s", TEXT]), message(&[b"sha256", der, b"s", TEXT, pem]), vec![0xff]]
+        {
+            assert_eq!(verify_signature(&arguments), Err(Status::BadArgument));
+        }
+        assert_eq!(sign(b""), Err(Status::BadArgument));
+    }
+}

@@ -4,7 +4,17 @@ use wasmtime::{Error, Instance, Store, TypedFunc, WasmParams, WasmResults};
 
 use super::state::HostState;
 
-pub(crate) type Callback<P, R = ()> = Option<TypedFunc<P, R>>;
+/// A callback, if the module has it.
+pub(crate) struct Callback<P, R = ()> {
+    pub(crate) name: &'static str,
+    pub(crate) function: Option<TypedFunc<P, R>>,
+}
+
+impl<P, R> Clone for Callback<P, R> {
+    fn clone(&self) -> Self {
+        Self { name: self.name, function: self.function.clone() }
+    }
+}
 
 /// Headers: context, count, end of stream. Bodies: context, bytes in hand, end of stream.
 type StreamCallback = Callback<(u32, u32, u32), u32>;
@@ -63,10 +73,13 @@ impl Exports {
 fn find<P: WasmParams, R: WasmResults>(
     instance: &Instance,
     store: &mut Store<HostState>,
-    name: &str,
+    name: &'static str,
 ) -> Result<Callback<P, R>, Error> {
-    instance
-        .get_func(&mut *store, name)
-        .map(|function| function.typed(&*store).map_err(|error| error.context(format!("export `{name}`"))))
-        .transpose()
+    let function = match instance.get_func(&mut *store, name) {
+        Some(function) => {
+            Some(function.typed(&*store).map_err(|error| error.context(format!("export `{name}`")))?)
+        }
+        None => None,
+    };
+    Ok(Callback { name, function })
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::slots::MapKind;
+
 /// Headers in order. Names are lower-case; values are bytes, for clients send anything.
 ///
 /// Pseudo-headers (`:path`, `:status`) are entries like others, and come first.
@@ -35,19 +37,28 @@ impl HeaderMap {
         (!values.is_empty()).then(|| values.join(&b","[..]))
     }
 
-    /// Appends a value. For the headers that Envoy keeps in one slot the value is joined to the one that is there.
+    /// Appends a value; one that is there under the same name stays.
     pub fn add(&mut self, name: &str, value: impl AsRef<[u8]>) {
-        let (name, value) = (name.to_ascii_lowercase(), value.as_ref());
-        if let Some(delimiter) = joins(&name)
-            && let Some((_, there)) = self.0.iter_mut().find(|(n, _)| *n == name)
-        {
-            if !there.is_empty() && !value.is_empty() {
-                there.extend_from_slice(delimiter);
-            }
-            there.extend_from_slice(value);
-            return;
+        self.insert(name.to_ascii_lowercase(), value.as_ref().to_vec());
+    }
+
+    /// Appends a value as Envoy does: a header that has one slot keeps one value, the new joined to the old.
+    pub(crate) fn append(&mut self, kind: MapKind, name: &str, value: &[u8]) {
+        let name = kind.canonical(name);
+        match self.0.iter_mut().find(|(n, _)| *n == name && kind.joins(n)) {
+            Some((_, old)) if !old.is_empty() && !value.is_empty() => *old = [old, value].join(&b","[..]),
+            Some((_, old)) => old.extend_from_slice(value),
+            None => self.insert(name, value.to_vec()),
         }
-        self.insert(name, value.to_vec());
+    }
+
+    /// The map as Envoy would have built it from these headers.
+    pub(crate) fn received(self, kind: MapKind) -> Self {
+        let mut map = Self::new();
+        for (name, value) in self.0 {
+            map.append(kind, &name, &value);
+        }
+        map
     }
 
     /// Replaces all values of a header with one.
@@ -107,7 +118,39 @@ impl fmt::Debug for HeaderMap {
     }
 }
 
-/// What Envoy puts between two values of a header that it keeps in one slot; `None` for headers that may repeat.
-fn joins(_name: &str) -> Option<&'static [u8]> {
-    None
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(map: &HeaderMap) -> Vec<String> {
+        map.iter().map(|(name, value)| format!("{name}={}", String::from_utf8_lossy(value))).collect()
+    }
+
+    #[test]
+    fn a_header_with_one_slot_never_has_two_values() {
+        let twice = [("Authorization", "a"), ("x-api-key", "a"), ("Authorization", "b"), ("x-api-key", "b")];
+        let map = HeaderMap::from_iter(twice);
+        assert_eq!(lines(&map), ["authorization=a", "x-api-key=a", "authorization=b", "x-api-key=b"]);
+        assert_eq!(
+            lines(&map.received(MapKind::Request)),
+            ["authorization=a,b", "x-api-key=a", "x-api-key=b"]
+        );
+    }
+
+    #[test]
+    fn a_replaced_header_goes_last_and_pseudo_headers_stay_first() {
+        let mut map =
+            HeaderMap::from_iter([(":path", "/"), (":method", "GET"), ("a", "1"), ("b", "2"), ("a", "3")]);
+        map.set("a", "9");
+        map.set(":path", "/new");
+        assert_eq!(lines(&map), [":method=GET", ":path=/new", "b=2", "a=9"]);
+    }
+
+    #[test]
+    fn values_are_bytes_and_names_are_case_insensitive() {
+        let mut map = HeaderMap::new();
+        map.add("X", [0xff, 0xfe]);
+        assert_eq!(map.get("x"), Some(&[0xff, 0xfe][..]));
+        assert_eq!(map.text("X").unwrap(), "\u{fffd}\u{fffd}");
+    }
 }

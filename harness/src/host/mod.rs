@@ -20,6 +20,7 @@ mod property;
 mod protobuf;
 mod reply;
 mod shared;
+mod slots;
 mod state;
 mod stream;
 mod value;

@@ -3,6 +3,7 @@
 use super::{
     abi::{Side, Status},
     headers::HeaderMap,
+    reply::grpc_status,
     state::HostState,
     stream::Stream,
     value::Value,
@@ -76,7 +77,7 @@ fn request(stream: &Stream, name: &[u8], rest: &[&[u8]]) -> Option<Value> {
     let path = || headers?.get(":path");
     let bytes = || i64::try_from(stream.request.bytes).unwrap_or(i64::MAX);
     match name {
-        b"headers" => map_member(headers?, rest),
+        b"headers" => map_member(headers, rest),
         b"path" => header(":path"),
         b"url_path" => Some(path()?.split(|b| *b == b'?').next().unwrap_or_default().into()),
         b"query" => {
@@ -107,26 +108,39 @@ fn response(stream: &Stream, name: &[u8], rest: &[&[u8]]) -> Option<Value> {
         let half = &stream.response;
         half.trailers.as_ref().filter(|_| half.trailers_visible || stream.logging)
     };
+    let bytes = |more: usize| {
+        Value::Int(i64::try_from(stream.response.bytes.saturating_add(more)).unwrap_or(i64::MAX))
+    };
     match name {
         b"code" => stream.code.map(|code| Value::Int(code.into())),
         b"code_details" => stream.details.as_deref().map(Value::from),
-        b"headers" => map_member(visible(stream, Side::Response)?, rest),
-        b"trailers" => map_member(trailers()?, rest),
-        b"size" => i64::try_from(stream.response.bytes).ok().map(Value::Int),
+        b"headers" => map_member(visible(stream, Side::Response), rest),
+        b"trailers" => map_member(trailers(), rest),
+        b"size" => Some(bytes(0)),
+        b"total_size" => {
+            let maps = [visible(stream, Side::Response), trailers()];
+            Some(bytes(
+                maps.into_iter().flatten().fold(0, |sum: usize, map| sum.saturating_add(map.byte_size())),
+            ))
+        }
         b"flags" => Some(Value::Int(0)),
         b"grpc_status" => {
-            let headers = visible(stream, Side::Response);
-            let status = trailers().and_then(|t| t.text("grpc-status"));
-            status.or_else(|| headers?.text("grpc-status"))?.parse().ok().map(Value::Int)
+            let maps = [trailers(), visible(stream, Side::Response)].into_iter().flatten();
+            let sent = maps.filter_map(|map| map.text("grpc-status")).find_map(|status| status.parse().ok());
+            sent.or_else(|| stream.code.map(|code| grpc_status(code).into())).map(Value::Int)
         }
         _ => None,
     }
 }
 
-fn map_member(headers: &HeaderMap, rest: &[&[u8]]) -> Option<Value> {
+/// A map that the module may not see now is there, but empty.
+fn map_member(headers: Option<&HeaderMap>, rest: &[&[u8]]) -> Option<Value> {
     match rest {
-        [] => Some(Value::Map(headers.iter().map(|(n, v)| (n.to_owned(), v.into())).collect())),
-        [name] => headers.joined(std::str::from_utf8(name).ok()?).map(Value::Bytes),
+        [] => {
+            let entries = headers.into_iter().flat_map(HeaderMap::iter);
+            Some(Value::Map(entries.map(|(name, value)| (name.to_owned(), value.into())).collect()))
+        }
+        [name] => headers?.joined(std::str::from_utf8(name).ok()?).map(Value::Bytes),
         _ => None,
     }
 }

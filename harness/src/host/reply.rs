@@ -1,6 +1,6 @@
 //! Responses that are made here and not by an upstream (`Http::Utility::prepareLocalReply`).
 
-use super::headers::HeaderMap;
+use super::{headers::HeaderMap, slots::MapKind};
 
 /// A local reply, before it is fitted to the request.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +23,7 @@ impl LocalReply {
         let mut headers = HeaderMap::new();
         headers.set(":status", self.code.to_string());
         for (name, value) in &self.headers {
-            headers.add(name, value);
+            headers.append(MapKind::Response, name, value);
         }
         if grpc_request {
             headers.set(":status", "200");
@@ -58,7 +58,7 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 /// `Grpc::Utility::httpToGrpcStatus`.
-fn grpc_status(code: u16) -> u32 {
+pub(super) fn grpc_status(code: u16) -> u32 {
     match code {
         400 => 13,
         401 => 16,

@@ -9,7 +9,7 @@ use std::{
 use wasmtime::{Memory, StoreLimits, StoreLimitsBuilder, TypedFunc};
 
 use super::{
-    abi::Side,
+    abi::{BufferType, Side},
     event::{Event, HttpResponse, StreamId},
     headers::HeaderMap,
     metrics::MetricIds,
@@ -44,6 +44,8 @@ pub(crate) struct HostState {
     /// What must wait until the callback has returned.
     pub(crate) deferred: VecDeque<Deferred>,
     pub(crate) events: Vec<Event>,
+    /// The buffer that a context looked at last: Envoy keeps it in the object that `CallData` names.
+    pub(crate) last_buffer: Option<(u32, BufferType)>,
     pub(crate) metrics: MetricIds,
     /// Something that would kill or confuse the whole Envoy process; the VM ends with it.
     pub(crate) fatal: Option<String>,
@@ -124,6 +126,7 @@ impl HostState {
             stop_iteration: false,
             deferred: VecDeque::new(),
             events: Vec::new(),
+            last_buffer: None,
             metrics: MetricIds::default(),
             fatal: None,
         }

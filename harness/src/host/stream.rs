@@ -51,6 +51,7 @@ pub(crate) struct Half {
     pub(crate) buffering: bool,
     /// What is buffered may exceed the limit: it only slows the sender down.
     pub(crate) streaming: bool,
+    /// Body bytes received from the client, or sent to it.
     pub(crate) bytes: usize,
 
     pub(crate) iteration: Iteration,

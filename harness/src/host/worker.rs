@@ -94,7 +94,7 @@ impl Worker {
     /// `WasmBase::startVm`: a reactor's `_initialize` and `main`, or a command's `_start`.
     fn initialize(&mut self) -> Result<(), StartError> {
         self.state_mut().initializing = true;
-        if self.exports.initialize.is_some() {
+        if self.exports.initialize.function.is_some() {
             self.enter(0, self.exports.initialize.clone(), ());
             self.enter(0, self.exports.main.clone(), (0, 0));
         } else {
@@ -241,11 +241,13 @@ impl Worker {
         callback: Callback<P, R>,
         parameters: P,
     ) -> Called<R> {
-        let Some(callback) = callback.filter(|_| self.failure.is_none()) else { return Called::Absent };
+        let Some(function) = callback.function.filter(|_| self.failure.is_none()) else {
+            return Called::Absent;
+        };
         let before = self.instructions();
         self.state_mut().current = context;
         self.state_mut().effective = 0;
-        let result = callback.call(&mut self.store, parameters);
+        let result = function.call(&mut self.store, parameters);
         let spent = self.instructions().saturating_sub(before);
         let state = self.state_mut();
         if let Some(stream) = state.stream_mut() {
@@ -256,16 +258,16 @@ impl Worker {
         match result {
             Ok(returned) => Called::Returned(returned),
             Err(error) => {
-                self.fail(&error);
+                self.fail(callback.name, &error);
                 Called::Failed
             }
         }
     }
 
-    fn fail(&mut self, error: &Error) {
-        let reason = format!("{error:#}");
+    fn fail(&mut self, callback: &str, error: &Error) {
+        let reason = format!("function `{callback}` failed: {error:#}");
         let state = self.state();
-        state.environment.outside.log(state.vm, Level::Critical, &format!("wasm VM failed: {reason}"));
+        state.environment.outside.log(state.vm, Level::Error, &reason);
         self.failure = Some(reason);
     }
 }

@@ -45,7 +45,8 @@ impl Request {
     /// `:authority`, with or without port.
     #[must_use]
     pub fn host(mut self, host: &str) -> Self {
-        self.headers.set(":authority", host);
+        let rest = self.headers.iter().filter(|(name, _)| *name != ":authority");
+        self.headers = [(":authority", host.as_bytes())].into_iter().chain(rest).collect();
         self
     }
 

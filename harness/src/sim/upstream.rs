@@ -17,6 +17,7 @@ pub(crate) enum Behaviour {
     Grpc(GrpcCallResult),
     Down,
     Hang,
+    Disconnect,
     Reset,
     NoHealthyHost,
     By(Arc<dyn Fn(&Call) -> Upstream + Send + Sync>),
@@ -29,6 +30,7 @@ impl fmt::Debug for Behaviour {
             Self::Grpc(result) => f.debug_tuple("Grpc").field(result).finish(),
             Self::Down => f.write_str("Down"),
             Self::Hang => f.write_str("Hang"),
+            Self::Disconnect => f.write_str("Disconnect"),
             Self::Reset => f.write_str("Reset"),
             Self::NoHealthyHost => f.write_str("NoHealthyHost"),
             Self::By(_) => f.write_str("By(_)"),
@@ -132,7 +134,12 @@ impl Upstream {
         Self::new(Behaviour::Hang)
     }
 
-    /// Breaks the stream off before the response headers: callers see no headers at all.
+    /// Closes the connection instead of answering: callers see Envoy's 503.
+    pub fn disconnect() -> Self {
+        Self::new(Behaviour::Disconnect)
+    }
+
+    /// Breaks off in the middle of its response: callers see no headers at all.
     pub fn reset() -> Self {
         Self::new(Behaviour::Reset)
     }
@@ -161,7 +168,8 @@ impl Upstream {
                 return (self.delay.saturating_add(delay), result);
             }
             Behaviour::Reply(response) => Some(HttpCallResult::Response(response.clone())),
-            Behaviour::Down => Some(of_envoy(503, CONNECTION_REFUSED)),
+            Behaviour::Down => Some(of_envoy(503, REFUSED)),
+            Behaviour::Disconnect => Some(of_envoy(503, CLOSED)),
             Behaviour::Reset | Behaviour::Grpc(_) => Some(HttpCallResult::Reset),
             Behaviour::Hang | Behaviour::NoHealthyHost => None,
         };
@@ -183,10 +191,8 @@ impl Upstream {
                 Some("429" | "502" | "503" | "504") => failed(UNAVAILABLE, ""),
                 _ => failed(UNKNOWN, ""),
             },
-            Behaviour::Down => failed(UNAVAILABLE, CONNECTION_REFUSED),
-            Behaviour::Reset => {
-                failed(UNAVAILABLE, "upstream connect error or disconnect/reset before headers")
-            }
+            Behaviour::Down => failed(UNAVAILABLE, REFUSED),
+            Behaviour::Disconnect | Behaviour::Reset => failed(UNAVAILABLE, CLOSED),
             Behaviour::Hang | Behaviour::NoHealthyHost => None,
         };
         (self.delay, result)
@@ -196,8 +202,10 @@ impl Upstream {
 const UNKNOWN: u32 = 2;
 const UNAVAILABLE: u32 = 14;
 
-const CONNECTION_REFUSED: &str = "upstream connect error or disconnect/reset before headers. reset reason: remote \
-     connection failure, transport failure reason: delayed connect error: Connection refused";
+const REFUSED: &str =
+    "upstream connect error or disconnect/reset before headers. reset reason: remote connection failure";
+const CLOSED: &str =
+    "upstream connect error or disconnect/reset before headers. reset reason: connection termination";
 const TIMEOUT: &str = "upstream request timeout";
 
 /// What the caller sees when its timeout has passed.

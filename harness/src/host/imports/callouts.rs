@@ -12,6 +12,7 @@ use crate::host::{
     pairs,
     plugin::Cluster,
     protobuf::{self, Field},
+    slots::MapKind,
     state::{CallKind, HostState},
 };
 
@@ -53,8 +54,8 @@ fn http_call(
 ) -> Reply {
     let cluster = read_text(call, cluster, cluster_len)?;
     let body = read(call, body, body_len)?;
-    let mut headers = to_headers(&pairs::decode(&read(call, headers, headers_len)?));
-    let trailers = to_headers(&pairs::decode(&read(call, trailers, trailers_len)?));
+    let mut headers = to_headers(MapKind::Request, &pairs::decode(&read(call, headers, headers_len)?));
+    let trailers = to_headers(MapKind::RequestTrailers, &pairs::decode(&read(call, trailers, trailers_len)?));
     write_u32(call, token_out, 0)?;
     let reachable = call.data().environment.outside.cluster(&cluster);
     if i32::try_from(millis).is_err()
@@ -105,7 +106,7 @@ fn grpc_call(
     let upstream = read(call, upstream, upstream_len)?;
     let service = read_text(call, service, service_len)?;
     let method = read_text(call, method, method_len)?;
-    let initial_metadata = to_headers(&pairs::decode(&read(call, metadata, metadata_len)?));
+    let initial_metadata = to_headers(MapKind::Request, &pairs::decode(&read(call, metadata, metadata_len)?));
     let message = read(call, message, message_len)?;
     let cluster = grpc_cluster(call, &upstream)?;
     let reachable = call.data().environment.outside.cluster(&cluster);

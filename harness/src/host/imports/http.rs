@@ -8,6 +8,7 @@ use crate::host::{
     headers::HeaderMap,
     pairs,
     reply::LocalReply,
+    slots::MapKind,
     state::{Deferred, HostState},
     stream::Stream,
 };
@@ -90,6 +91,15 @@ fn side(map: MapType) -> Option<Side> {
     }
 }
 
+fn kind(map: MapType) -> MapKind {
+    match map {
+        MapType::RequestHeaders => MapKind::Request,
+        MapType::RequestTrailers => MapKind::RequestTrailers,
+        MapType::ResponseHeaders | MapType::HttpCallResponseHeaders => MapKind::Response,
+        _ => MapKind::ResponseTrailers,
+    }
+}
+
 /// Changes a map. With ABI 0.2.1 any change of request headers makes Envoy choose the route again.
 fn change(call: &mut Call<'_>, map: MapType, f: impl FnOnce(&mut HeaderMap)) -> Reply {
     f(writable(call.data_mut(), map)?);
@@ -111,6 +121,7 @@ fn get_value(call: &mut Call<'_>, map: u32, name: u32, name_len: u32, ptr_out: u
     let state = call.data();
     let logging = state.stream().is_some_and(|stream| stream.logging);
     let absent = if logging { Status::NotFound } else { Status::BadArgument };
+    let name = kind(map).canonical(&name);
     let value = readable(state, map).ok_or(absent)?.get(&name).ok_or(Status::NotFound)?.to_vec();
     give(call, &value, ptr_out, len_out)
 }
@@ -118,19 +129,19 @@ fn get_value(call: &mut Call<'_>, map: u32, name: u32, name_len: u32, ptr_out: u
 fn add_value(call: &mut Call<'_>, map: u32, name: u32, name_len: u32, value: u32, value_len: u32) -> Reply {
     let map = map_type(map)?;
     let (name, value) = (read_text(call, name, name_len)?, read(call, value, value_len)?);
-    change(call, map, |headers| headers.add(&name, value))
+    change(call, map, |headers| headers.append(kind(map), &name, &value))
 }
 
 fn set_value(call: &mut Call<'_>, map: u32, name: u32, name_len: u32, value: u32, value_len: u32) -> Reply {
     let map = map_type(map)?;
     let (name, value) = (read_text(call, name, name_len)?, read(call, value, value_len)?);
-    change(call, map, |headers| headers.set(&name, value))
+    change(call, map, |headers| headers.set(&kind(map).canonical(&name), value))
 }
 
 fn remove_value(call: &mut Call<'_>, map: u32, name: u32, name_len: u32) -> Reply {
     let map = map_type(map)?;
     let name = read_text(call, name, name_len)?;
-    change(call, map, |headers| headers.remove(&name))
+    change(call, map, |headers| headers.remove(&kind(map).canonical(&name)))
 }
 
 /// Where there is no map to read there are no pairs, and no error either.
@@ -144,11 +155,15 @@ fn get_pairs(call: &mut Call<'_>, map: u32, ptr_out: u32, len_out: u32) -> Reply
 fn set_pairs(call: &mut Call<'_>, map: u32, ptr: u32, len: u32) -> Reply {
     let map = map_type(map)?;
     let pairs = pairs::decode(&read(call, ptr, len)?);
-    change(call, map, |headers| *headers = to_headers(&pairs))
+    change(call, map, |headers| *headers = to_headers(kind(map), &pairs))
 }
 
-pub(super) fn to_headers(pairs: &pairs::Pairs) -> HeaderMap {
-    pairs.iter().map(|(name, value)| (String::from_utf8_lossy(name), value)).collect()
+pub(super) fn to_headers(kind: MapKind, pairs: &pairs::Pairs) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for (name, value) in pairs {
+        headers.append(kind, &String::from_utf8_lossy(name), value);
+    }
+    headers
 }
 
 fn get_size(call: &mut Call<'_>, map: u32, size_out: u32) -> Reply {
@@ -158,23 +173,38 @@ fn get_size(call: &mut Call<'_>, map: u32, size_out: u32) -> Reply {
 }
 
 /// `Context::getBuffer`: empty where Envoy has a buffer object without contents, an error where it has none.
-fn buffer(state: &HostState, buffer: u32) -> Result<&[u8], Refusal> {
-    let buffer = BufferType::from_wire(buffer).ok_or(Status::BadArgument)?;
+fn buffer(state: &mut HostState, kind: u32) -> Result<&[u8], Refusal> {
+    let context = state.context();
+    let last = state.last_buffer.filter(|(owner, _)| *owner == context).map(|(_, kind)| kind);
+    let kind = match BufferType::from_wire(kind).ok_or(Status::BadArgument)? {
+        BufferType::CallData => match last {
+            Some(last) => last,
+            None => return Ok(&[]),
+        },
+        kind => kind,
+    };
+    if kind == BufferType::PluginConfiguration && !state.root.configuring
+        || kind == BufferType::HttpCallResponseBody && state.root.http_response.is_none()
+    {
+        return Err(Status::NotFound.into());
+    }
+    state.last_buffer = Some((context, kind));
     let stream = state.stream();
-    Ok(match buffer {
+    Ok(match kind {
         BufferType::RequestBody => stream.map_or(&[], |stream| stream.request.body()),
         BufferType::ResponseBody => stream.map_or(&[], |stream| stream.response.body()),
         BufferType::Network | BufferType::CallData => &[],
-        BufferType::HttpCallResponseBody => &state.root.http_response.as_ref().ok_or(Status::NotFound)?.body,
+        BufferType::HttpCallResponseBody => {
+            state.root.http_response.as_ref().map_or(&[], |response| &response.body)
+        }
         BufferType::GrpcReceive => state.root.grpc_message.as_deref().unwrap_or_default(),
         BufferType::VmConfiguration => &state.plugin.vm_configuration,
-        BufferType::PluginConfiguration if state.root.configuring => &state.plugin.configuration,
-        BufferType::PluginConfiguration => return Err(Status::NotFound.into()),
+        BufferType::PluginConfiguration => &state.plugin.configuration,
     })
 }
 
 fn get_buffer(call: &mut Call<'_>, kind: u32, start: u32, max: u32, ptr_out: u32, len_out: u32) -> Reply {
-    let bytes = buffer(call.data(), kind)?;
+    let bytes = buffer(call.data_mut(), kind)?;
     let start = usize::try_from(start).map_err(invalid_memory)?;
     let max = usize::try_from(max).map_err(invalid_memory)?;
     let rest = bytes.get(start..).unwrap_or_default();
@@ -183,14 +213,14 @@ fn get_buffer(call: &mut Call<'_>, kind: u32, start: u32, max: u32, ptr_out: u32
 }
 
 fn get_buffer_status(call: &mut Call<'_>, kind: u32, len_out: u32, flags_out: u32) -> Reply {
-    let len = u32::try_from(buffer(call.data(), kind)?.len()).unwrap_or(u32::MAX);
+    let len = u32::try_from(buffer(call.data_mut(), kind)?.len()).unwrap_or(u32::MAX);
     write_u32(call, len_out, len)?;
     write_u32(call, flags_out, 0)
 }
 
 /// `Buffer::copyFrom`: replaces a prefix, or appends; only bodies can be changed.
 fn set_buffer(call: &mut Call<'_>, kind: u32, start: u32, drop: u32, data: u32, data_len: u32) -> Reply {
-    buffer(call.data(), kind)?;
+    buffer(call.data_mut(), kind)?;
     let data = read(call, data, data_len)?;
     let start = usize::try_from(start).map_err(invalid_memory)?;
     let drop = usize::try_from(drop).map_err(invalid_memory)?;

@@ -221,7 +221,8 @@ fn act(action: &str, arguments: &[&str]) -> Result<(), Status> {
             Ok(())
         }
         ("grow", [bytes]) => {
-            std::mem::forget(std::hint::black_box(vec![1u8; bytes.parse().unwrap_or(0)]));
+            let kept = std::hint::black_box(vec![1u8; bytes.parse().unwrap_or(0)]).leak();
+            info!("kept {}", kept.len());
             Ok(())
         }
         ("panic", []) => std::process::abort(),
