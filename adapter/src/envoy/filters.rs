@@ -42,10 +42,10 @@ fn around(auth: Value) -> Vec<Value> {
         "name": "envoy.filters.http.cors",
         "typed_config": typed("envoy.extensions.filters.http.cors.v3.Cors", json!({})),
     });
+    // Not `suppress_envoy_headers`: the access log takes the path that the client asked for from one of them.
     let router = json!({
         "name": "envoy.filters.http.router",
-        // Clients need not learn what Envoy knows about the backend.
-        "typed_config": typed("envoy.extensions.filters.http.router.v3.Router", json!({"suppress_envoy_headers": true})),
+        "typed_config": typed("envoy.extensions.filters.http.router.v3.Router", json!({})),
     });
     vec![cors, auth, router]
 }

@@ -16,7 +16,12 @@ use enforcer_core::units::Span;
 pub(super) const ROUTES: &str = "enforcer_routes";
 
 pub(super) fn route_configuration(gateway: &Gateway) -> Value {
-    json!({"name": ROUTES, "virtual_hosts": virtual_hosts(gateway)})
+    json!({
+        "name": ROUTES,
+        "virtual_hosts": virtual_hosts(gateway),
+        // Clients need not learn what Envoy knows about the backend.
+        "response_headers_to_remove": ["x-envoy-upstream-service-time"],
+    })
 }
 
 /// One virtual host for each set of hosts with the same APIs. Envoy chooses one by name and looks no further,

@@ -72,7 +72,8 @@ impl Builder<'_> {
                 self.add(Node { range, kind: Kind::Scalar { text: text.into_owned(), plain } }, anchor)
             }
             Event::SequenceStart(_, anchor, _) => {
-                self.open(range, anchor, Contents::List(Vec::new()));
+                let start = self.first_dash(range.start).unwrap_or(range.start);
+                self.open(start..range.end, anchor, Contents::List(Vec::new()));
                 Ok(())
             }
             Event::MappingStart(_, anchor, _) => {
@@ -94,6 +95,24 @@ impl Builder<'_> {
             },
             _ => Ok(()),
         }
+    }
+
+    /// Where a list in block style begins that is the value of a key: at its first dash. When the dashes stand
+    /// right below the key, the parser says that it begins behind the first of them.
+    fn first_dash(&self, start: usize) -> Option<usize> {
+        let value = matches!(self.stack.last()?.contents, Contents::Map { key: Some(_), .. });
+        let text = self.source.text();
+        if !value || text.get(start..)?.starts_with('[') {
+            return None;
+        }
+        let line = text.get(..start)?.rfind('\n').map_or(0, |newline| newline.saturating_add(1));
+        let first = text.get(line..)?.find(|c| c != ' ').map(|spaces| line.saturating_add(spaces))?;
+        // An item may begin in the line below its dash.
+        let above = || text.get(..start)?.trim_end().len().checked_sub(1);
+        [Some(first), above()]
+            .into_iter()
+            .flatten()
+            .find(|at| text.get(*at..).is_some_and(|rest| rest.starts_with('-')))
     }
 
     fn open(&mut self, range: Range<usize>, anchor: usize, contents: Contents) {
@@ -238,6 +257,24 @@ mod tests {
         assert_eq!(error.to_string(), "the key `a` is here a second time");
         let error = parse(&Source::new("test.yaml", "a: 1\nb: [1, 2\nc: 3\n")).unwrap_err();
         assert!(error.place().unwrap().position().0 >= 2, "{error}");
+    }
+
+    #[test]
+    fn lists_begin_at_their_first_dash() {
+        for (text, start) in [
+            ("a:\n- x: 1\n  y: 2\n", 3),
+            ("a:\n  - x\n", 5),
+            ("a:\n- - x\n- y\n", 3),
+            ("a:\n- -1\n", 3),
+            ("a:\n-\n  x: 1\n", 3),
+            ("a: &n\n- x\n", 6),
+            ("a: [-1]\n", 3),
+        ] {
+            let document = parse(&Source::new("test.yaml", text)).unwrap();
+            let list = document.view().get("a").unwrap();
+            assert!(list.is_list());
+            assert_eq!(list.node.range.start, start, "{text}");
+        }
     }
 
     #[test]
