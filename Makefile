@@ -37,9 +37,10 @@ help: ## This list
 		while IFS='|' read -r name what; do printf '%-12s%s\n' "$$name" "$$what"; done
 
 .PHONY: demo
-demo: wasm $(ENVOY_NEEDED) ## A real Envoy in front of an API made from OpenAPI: API=path/to/openapi.yaml, ONCE=1
-	@$(CARGO) build -p enforcer-adapter -p enforcer-testbed
-	@exec $(TARGET)/debug/enforcer-demo --module $(WASM_DIR)/auth.wasm $(if $(ONCE),--once) $(if $(API),"$(API)")
+demo: targets $(ENVOY_NEEDED) ## A real Envoy in front of an API made from OpenAPI: API=path/to/openapi.yaml, ONCE=1
+	@$(CARGO) build --profile wasm --target wasm32-wasip1 -p enforcer-auth-module
+	@$(CARGO) build --profile demo -p enforcer-adapter -p enforcer-testbed
+	@exec $(TARGET)/demo/enforcer-demo --module $(WASM_DIR)/auth.wasm $(if $(ONCE),--once) $(if $(API),"$(API)")
 
 .PHONY: test
 test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, documentation, Node, cases on every host
