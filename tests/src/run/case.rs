@@ -20,16 +20,43 @@ use crate::tokens::{TokenSpec, latin1};
 /// Between two attempts of a step that has `within`.
 const RETRY: Duration = Duration::from_millis(100);
 
+/// How many filters of their own run at the same time: most of their time is waiting.
+const AT_ONCE: usize = 4;
+
 /// The outcome of each case, in order.
 pub(super) fn run(host: &dyn Host, file: &CaseFile, cases: &[&Case]) -> Result<Vec<Outcome>, Error> {
+    let mut outcomes = Vec::with_capacity(cases.len());
     let mut shared = None;
-    let outcome = |case: &&Case| match run_case(host, file, case, &mut shared) {
+    // Neighbours that have filters of their own do not mind each other; the others follow one another.
+    for neighbours in cases.chunk_by(|a, b| is_alone(file, a) && is_alone(file, b)) {
+        for group in neighbours.chunks(AT_ONCE) {
+            outcomes.extend(match group {
+                [case] => vec![run_case(host, file, case, &mut shared)],
+                several => run_at_once(host, file, several),
+            });
+        }
+    }
+    let failed = |outcome| match outcome {
         // Every other case would say the same.
         Err(error @ Error::NoModule { .. }) => Err(error),
         Err(error) => Ok(Outcome::Failed(vec![error.to_string()])),
         outcome => outcome,
     };
-    cases.iter().map(outcome).collect()
+    outcomes.into_iter().map(failed).collect()
+}
+
+/// Whether the case has a filter of its own.
+fn is_alone(file: &CaseFile, case: &Case) -> bool {
+    file.fresh || case.configuration.is_some() || !case.services.is_empty() || !case.refused.is_empty()
+}
+
+fn run_at_once(host: &dyn Host, file: &CaseFile, cases: &[&Case]) -> Vec<Result<Outcome, Error>> {
+    std::thread::scope(|scope| {
+        let run = |case| scope.spawn(move || run_case(host, file, case, &mut None));
+        let running: Vec<_> = cases.iter().copied().map(run).collect();
+        let gone = |_| Err(Error::Case("the case's thread panicked".into()));
+        running.into_iter().map(|case| case.join().unwrap_or_else(gone)).collect()
+    })
 }
 
 fn run_case(
@@ -46,7 +73,7 @@ fn run_case(
     }
     let differences = if !case.refused.is_empty() {
         refuse(host, file, case)?
-    } else if file.fresh || case.configuration.is_some() || !case.services.is_empty() {
+    } else if is_alone(file, case) {
         Actors::gather(host, file, case)?.play(file, case)
     } else {
         let actors = match shared.take() {
