@@ -2,12 +2,13 @@
 //! and what follows from them is collected as [`Event`]s.
 //!
 //! [`Worker`] is what a worker thread of Envoy has of a plugin. It follows Envoy's own division: `imports` is
-//! proxy-wasm-cpp-host's `exports.cc`, `filter` is Envoy's `Context`, `chain` is the HTTP filter manager around it.
+//! proxy-wasm-cpp-host's `exports.cc`, `filter` is Envoy's `Context`, `chain` and `exit` are the HTTP filter manager around it.
 
 mod abi;
 mod chain;
 mod crypto;
 mod event;
+mod exit;
 mod exports;
 mod filter;
 mod headers;

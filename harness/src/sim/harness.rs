@@ -222,7 +222,7 @@ impl Harness {
     )]
     fn stop_where_envoy_would_die(&self) {
         for thread in std::iter::once(&self.main).chain(&self.workers) {
-            if let Some(reason) = thread.worker().fatal() {
+            if let Some(reason) = thread.fatal() {
                 panic!("{reason}");
             }
         }

@@ -22,6 +22,9 @@ use crate::host::{
 /// How long after a load a dead VM waits for the next (`ReloadConfig.backoff.base_interval`, without its jitter).
 const RELOAD_BACKOFF: Duration = Duration::from_secs(1);
 
+/// Far more than any test needs at one moment; a module that calls again on every answer gets there.
+const MAX_ANSWERS: usize = 100_000;
+
 #[derive(Debug)]
 pub(crate) struct Thread {
     vm: Vm,
@@ -31,6 +34,7 @@ pub(crate) struct Thread {
     environment: Environment,
     reloads: bool,
     worker: Worker,
+    runaway: bool,
     loaded: Duration,
     timers: Timers,
     tick_period: Duration,
@@ -74,6 +78,7 @@ impl Thread {
             environment,
             reloads,
             worker,
+            runaway: false,
             loaded,
             timers: Timers::default(),
             tick_period: Duration::ZERO,
@@ -147,16 +152,30 @@ impl Thread {
 
     /// Does everything that can be done without time passing.
     pub(crate) fn run(&mut self) {
+        for _ in 0..MAX_ANSWERS {
+            self.run_to_the_next_timer();
+            match self.timers.pop(self.world.now()) {
+                Some(due) => self.fire(due),
+                None => return,
+            }
+        }
+        self.runaway = true;
+    }
+
+    /// What must fail the test, whatever it asserts.
+    pub(crate) fn fatal(&self) -> Option<&str> {
+        const RUNAWAY: &str =
+            "the module never comes to rest: it answers each event with another, and no time passes";
+        self.worker.fatal().or(self.runaway.then_some(RUNAWAY))
+    }
+
+    fn run_to_the_next_timer(&mut self) {
         loop {
             let events = self.worker.take_events();
-            if !events.is_empty() {
-                events.into_iter().for_each(|event| self.handle(event));
-            } else if !self.send_next_frame() {
-                match self.timers.pop(self.world.now()) {
-                    Some(due) => self.fire(due),
-                    None => return,
-                }
+            if events.is_empty() && !self.send_next_frame() {
+                return;
             }
+            events.into_iter().for_each(|event| self.handle(event));
         }
     }
 

@@ -193,3 +193,15 @@ fn a_bare_grpc_cluster_name_fails_the_test() {
         .unwrap();
     envoy.request(Request::get("/"));
 }
+
+#[test]
+#[should_panic(expected = "never comes to rest")]
+fn a_module_that_calls_again_on_every_answer_fails_the_test() {
+    let script = "request_headers call idp 500\ncall_response call idp 500\nrequest_headers pause";
+    let mut envoy = builder(script)
+        .log_level(enforcer_harness::Level::Error)
+        .cluster("idp", Upstream::status(500))
+        .start()
+        .unwrap();
+    envoy.request(Request::get("/"));
+}
