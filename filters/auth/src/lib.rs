@@ -132,7 +132,9 @@ impl Auth {
         if requirement.is_open() {
             return Decision::Open(target);
         }
+        // Envoy joins several values of a well-known header with commas, which no bearer token contains.
         let token = match headers.single(&self.token_header) {
+            Ok(Some(value)) if value.contains(&b',') => return refused(Some(target), Refusal::Repeated),
             Ok(value) => value.and_then(token::bearer),
             Err(_) => return refused(Some(target), Refusal::Repeated),
         };

@@ -122,19 +122,19 @@ impl Policy {
         Alternatives(own.or_else(|| api?.security.as_ref()).unwrap_or(&self.any_token))
     }
 
-    /// Whether a verified token satisfies one of the alternatives; if none, why the last one is not.
+    /// Whether a verified token satisfies one of the alternatives. If none, why: a missing scope says more than
+    /// an alternative that is for other issuers.
     pub fn check(&self, target: &Target, verified: &Verified) -> Result<(), Refusal> {
-        let mut verdict = Ok(());
+        let mut worst = None;
         for requirement in self.requirement(target).0 {
-            verdict = match &requirement.jwt {
-                Some(jwt) => self.check_one(jwt, target, verified),
-                None => Ok(()),
-            };
-            if verdict.is_ok() {
-                break;
+            let Some(jwt) = &requirement.jwt else { return Ok(()) };
+            match self.check_one(jwt, target, verified) {
+                Ok(()) => return Ok(()),
+                Err(refusal @ Refusal::Scope { .. }) => worst = Some(refusal),
+                Err(refusal) => worst = worst.or(Some(refusal)),
             }
         }
-        verdict
+        worst.map_or(Ok(()), Err)
     }
 
     fn check_one(&self, jwt: &JwtRequirement, target: &Target, verified: &Verified) -> Result<(), Refusal> {
@@ -153,7 +153,7 @@ impl Policy {
         }
         let (how_many, scopes) = expected;
         Err(Refusal::Scope {
-            template: self.template(target),
+            template: self.operation_path(target).to_owned(),
             expected: format!("{how_many} the scopes `{}`", scopes.join(" ")),
         })
     }
@@ -175,10 +175,15 @@ impl Policy {
 
     /// Base path and template of the matched operation.
     fn template(&self, target: &Target) -> String {
-        let Some(api) = self.api(target) else { return "/*".to_owned() };
-        let base = api.base_path.trim_end_matches('/');
-        let operation = target.operation.and_then(|index| api.operations.get(index));
-        format!("{base}{}", operation.map_or("/*", |operation| operation.path.as_str()))
+        let base = self.api(target).map_or("", |api| api.base_path.trim_end_matches('/'));
+        format!("{base}{}", self.operation_path(target))
+    }
+
+    /// Template of the matched operation, below the base path, as Choreo Connect shows it.
+    fn operation_path(&self, target: &Target) -> &str {
+        let operation = self.api(target).zip(target.operation);
+        let operation = operation.and_then(|(api, index)| api.operations.get(index));
+        operation.map_or("/*", |operation| operation.path.as_str())
     }
 
     fn api(&self, target: &Target) -> Option<&Api> {
