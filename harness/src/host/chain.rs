@@ -238,7 +238,9 @@ impl Worker {
         if half.headers.is_none() {
             return;
         }
-        half.from_current = half.stopped_all();
+        // A continue within a continue leaves it set, so that the filter sees what follows once more. Envoy loses a
+        // buffered body that way, when it is let go from the trailers.
+        half.from_current |= half.stopped_all();
         half.iteration = Iteration::Continue;
         if !half.headers_continued {
             half.headers_continued = true;
