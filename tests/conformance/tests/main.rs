@@ -8,7 +8,9 @@
 mod caller;
 mod configuration;
 mod counter;
+mod fuzz;
 mod probe;
 mod replace;
 mod shared_fetch;
+mod upgrade;
 mod world;

@@ -78,6 +78,9 @@ impl Stream {
             }
             return Action::Continue;
         };
+        if deed.name == "pause-and-buffer" && direction == self.direction && phase.ends_with("_body") {
+            return Action::Pause;
+        }
         if deed.phase != phase || !first {
             return Action::Continue;
         }
@@ -103,7 +106,7 @@ impl Stream {
                 voice.call("continue_stream(response)", raw::continue_stream(RESPONSE));
                 return Action::Continue;
             }
-            "pause" => {
+            "pause" | "pause-and-buffer" => {
                 let (context, direction, held) = (self.context, self.direction, Rc::clone(&self.held));
                 self.paused.borrow_mut().push(Resume { context, direction, held });
                 self.held.set(true);

@@ -1,5 +1,6 @@
 //! The hosts, behind one small trait: what a test asks of any of them.
 
+pub(crate) mod bare;
 pub(crate) mod bootstrap;
 pub(crate) mod envoy;
 pub(crate) mod harness;
