@@ -48,21 +48,25 @@ impl<'a> Layout<'a> {
     /// `None` for scalars, and for spellings that are not understood.
     pub(super) fn of(text: &'a str, node: &Node) -> Option<Self> {
         let range = node.range.clone();
-        let flow = text.get(range.clone())?.starts_with(['[', '{']);
-        let column = if flow { None } else { Some(column(text, range.start)?) };
-        let (starts, ends): (Vec<usize>, Vec<usize>) = match &node.kind {
+        let first = text.get(range.clone())?.chars().next();
+        let (column, starts, ends) = match &node.kind {
             Kind::Scalar { .. } => return None,
             Kind::Map(entries) => {
-                entries.values().map(|entry| (entry.key.start, entry.node.range.end)).unzip()
+                let column = if first == Some('{') { None } else { Some(column(text, range.start)?) };
+                let (starts, ends) =
+                    entries.values().map(|entry| (entry.key.start, entry.node.range.end)).unzip();
+                (column, starts, ends)
             }
-            Kind::List(items) => items.iter().map(|item| (item.range.start, item.range.end)).unzip(),
-        };
-        let starts = match (&node.kind, column) {
-            // An aliased item is elsewhere, its dash is here.
-            (Kind::List(items), Some(column)) => {
-                Some(dashes(text, &range, column)).filter(|dashes| dashes.len() == items.len())?
+            Kind::List(items) => {
+                let ends = items.iter().map(|item| item.range.end).collect();
+                if first == Some('[') {
+                    (None, items.iter().map(|item| item.range.start).collect(), ends)
+                } else {
+                    // An aliased item is elsewhere, its dash is here.
+                    let (column, dashes) = dashes(text, &range)?;
+                    (Some(column), Some(dashes).filter(|dashes| dashes.len() == items.len())?, ends)
+                }
             }
-            _ => starts,
         };
         Some(Self { text, range, column, starts, ends })
     }
@@ -187,18 +191,29 @@ impl<'a> Layout<'a> {
     }
 }
 
-/// The dashes of a block sequence. Everything else in its lines is indented deeper, or a comment.
-fn dashes(text: &str, range: &Range<usize>, column: usize) -> Vec<usize> {
+/// Column and offsets of the dashes of a block sequence. Everything else in its lines is indented deeper, or a
+/// comment.
+fn dashes(text: &str, range: &Range<usize>) -> Option<(usize, Vec<usize>)> {
+    // The parser's range of a sequence that is not indented deeper than its key begins behind the first dash.
     let mut at = line_start(text, range.start);
+    while !is_dash(text.get(at..)?) {
+        at = line_start(text, at.checked_sub(1)?);
+    }
+    let column = indentation(text.get(at..)?);
     let mut out = Vec::new();
-    for line in text.get(at..range.end).unwrap_or_default().split_inclusive('\n') {
-        let dash = line.trim_start_matches(' ').strip_prefix('-');
-        if indentation(line) == column && dash.is_some_and(|rest| rest.trim_start().len() < rest.len()) {
+    for line in text.get(at..range.end)?.split_inclusive('\n') {
+        if indentation(line) == column && is_dash(line) {
             out.push(at.saturating_add(column));
         }
         at = at.saturating_add(line.len());
     }
-    out
+    Some((column, out))
+}
+
+/// Whether a line begins with the dash of a list.
+fn is_dash(line: &str) -> bool {
+    let rest = line.trim_start_matches(' ').strip_prefix('-');
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
 }
 
 fn line_start(text: &str, offset: usize) -> usize {

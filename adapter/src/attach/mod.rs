@@ -56,7 +56,7 @@ pub fn attach(envoy: &Arc<Source>, mut gateway: Gateway, names: &[String]) -> Re
     }
     report.extend(pick(result.view(), &chosen).iter().flat_map(added_filters));
     report.extend(gateway.key_servers.iter().map(|(name, url)| {
-        let why = if renamed.contains(name) { "; the configuration has one with the usual name" } else { "" };
+        let why = if renamed.contains(name) { "; the usual name is taken" } else { "" };
         format!("added the cluster `{name}` for the keys at {}{why}", url.origin())
     }));
     Ok(Outcome { text: result.source.text().to_owned(), report })
@@ -91,27 +91,17 @@ pub fn detach(envoy: &Arc<Source>) -> Result<Outcome, Diagnostic> {
 /// Positions, among the HTTP listeners, of those to attach to.
 fn choose(root: View<'_>, names: &[String]) -> Result<Vec<usize>, Diagnostic> {
     let listeners = find::listeners(root);
-    let known: Vec<String> =
-        listeners.iter().filter_map(|listener| Some(format!("`{}`", listener.name?))).collect();
-    let known = known.join(", ");
     let chosen: Vec<usize> = match (listeners.as_slice(), names) {
         ([], _) => return Err(no_listener(root)),
         ([_], []) => vec![0],
         (several, []) => {
-            return Err(Diagnostic::error(format!("there are {} HTTP listeners: {known}", several.len()))
-                .at(root.place())
-                .help(
-                    "say which with `--listener NAME`, once for each; a listener without a name must get one",
-                ));
+            return Err(unclear(root, &format!("there are {} HTTP listeners", several.len()), several));
         }
-        (_, names) => names
+        (all, names) => names
             .iter()
             .map(|name| {
-                listeners.iter().position(|listener| listener.name == Some(name)).ok_or_else(|| {
-                    Diagnostic::error(format!("there is no HTTP listener `{name}`"))
-                        .at(root.place())
-                        .help(format!("name one of {known}"))
-                })
+                let found = all.iter().position(|listener| listener.name == Some(name));
+                found.ok_or_else(|| unclear(root, &format!("there is no HTTP listener `{name}`"), all))
             })
             .collect::<Result<_, _>>()?,
     };
@@ -119,6 +109,16 @@ fn choose(root: View<'_>, names: &[String]) -> Result<Vec<usize>, Diagnostic> {
         listener.managers.iter().try_for_each(|manager| acceptable(listener, manager))?;
     }
     Ok(chosen)
+}
+
+fn unclear(root: View<'_>, problem: &str, listeners: &[Listener<'_>]) -> Diagnostic {
+    let known: Vec<String> =
+        listeners.iter().filter_map(|listener| Some(format!("`--listener {}`", listener.name?))).collect();
+    let place = find::field(root, "static_resources").and_then(|all| find::field(all, "listeners"));
+    Diagnostic::error(problem).at(place.unwrap_or(root).key_place()).help(match known.as_slice() {
+        [] => "give the one that is meant a `name`, and name it with `--listener`".to_owned(),
+        known => format!("say which with {}; the option may be repeated", known.join(" or ")),
+    })
 }
 
 fn no_listener(root: View<'_>) -> Diagnostic {
@@ -323,7 +323,7 @@ fn shared(document: &Document, index: usize) -> Diagnostic {
     let listeners = find::listeners(document.view());
     let listener = listeners.get(index);
     Diagnostic::error(format!(
-        "{} would get the filters, too: a YAML alias gives it the same `http_filters`",
+        "{} would get the filters, too: through a YAML alias it shares `http_filters`, or a part of them",
         listener.map_or_else(|| "another listener".to_owned(), Listener::title)
     ))
     .at(listener.map_or_else(|| document.view(), |listener| listener.view).place())
@@ -337,3 +337,6 @@ fn not_in_place(view: View<'_>) -> Diagnostic {
              `enforcer build -t envoy-filters` writes",
     )
 }
+
+#[cfg(test)]
+mod tests;

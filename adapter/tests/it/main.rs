@@ -8,6 +8,8 @@ mod corpora;
 #[cfg(test)]
 mod envoy;
 #[cfg(test)]
+mod examples;
+#[cfg(test)]
 mod folder;
 #[cfg(test)]
 mod schemas;

@@ -1,0 +1,190 @@
+//! The examples for an Envoy that is there already: what their READMEs say is typed, and what comes out.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use enforcer_testbed::{EchoBackend, Envoy, EnvoyBinary, Issuer, RawClient, Request, Response, free_port};
+
+use crate::{envoy::module, folder::ENFORCER};
+
+/// An example in its place beside `dist`, with the world that its files speak of, on other ports.
+struct Example {
+    root: tempfile::TempDir,
+    folder: PathBuf,
+    binary: EnvoyBinary,
+    backend: EchoBackend,
+    /// Behind the cluster that has our name by chance.
+    other: EchoBackend,
+    issuer: Issuer,
+    public: SocketAddr,
+    internal: SocketAddr,
+}
+
+impl Example {
+    /// `None` where there is no Envoy or no module.
+    fn new(name: &str) -> Option<Self> {
+        let (binary, module) = (EnvoyBinary::find_or_skip().unwrap()?, module()?);
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("envoy-examples").join(name);
+        for part in [&folder, &root.path().join("dist"), &root.path().join("bin")] {
+            fs::create_dir_all(part).unwrap();
+        }
+        symlink(ENFORCER, root.path().join("dist/enforcer")).unwrap();
+        symlink(module, root.path().join("dist/auth.wasm")).unwrap();
+        symlink(binary.path().canonicalize().unwrap(), root.path().join("bin/envoy")).unwrap();
+        let free = || SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
+        let example = Self {
+            root,
+            folder,
+            binary,
+            backend: EchoBackend::start().unwrap(),
+            other: EchoBackend::start().unwrap(),
+            issuer: Issuer::start().unwrap().named("https://idp.example.com"),
+            public: free(),
+            internal: free(),
+        };
+        for file in fs::read_dir(source(name)).unwrap() {
+            let path = file.unwrap().path();
+            let text = example.with_ports(&fs::read_to_string(&path).unwrap());
+            fs::write(example.folder.join(path.file_name().unwrap()), text).unwrap();
+        }
+        Some(example)
+    }
+
+    /// The files' ports replaced by those of this test.
+    fn with_ports(&self, text: &str) -> String {
+        let ports = [
+            ("10000", self.public),
+            ("10001", self.internal),
+            ("3000", self.backend.address()),
+            ("3001", self.other.address()),
+            ("9000", self.issuer.address()),
+        ];
+        let mut text = text.to_owned();
+        for (old, new) in ports {
+            for before in ["port_value: ", "127.0.0.1:"] {
+                // The mark keeps a new port from being taken for an old one.
+                text = text.replace(&format!("{before}{old}"), &format!("{before}\0{}", new.port()));
+            }
+        }
+        text.replace('\0', "")
+    }
+
+    /// Types what the README says and compares what comes out with what it says. Returns the Envoy that runs.
+    fn follow_the_readme(&self) -> Envoy {
+        let readme = fs::read_to_string(self.folder.join("README.md")).unwrap();
+        let mut envoy = None;
+        for (command, expected) in console(&readme) {
+            let in_background = command.strip_prefix("envoy -c ").and_then(|rest| rest.strip_suffix(" &"));
+            if let Some(arguments) = in_background {
+                let file = arguments.split(' ').next().unwrap();
+                let options = self.binary.options(self.folder.join(file)).current_dir(&self.folder);
+                envoy = Some(options.start().unwrap());
+                continue;
+            }
+            assert_eq!(self.shell(&command), expected, "$ {command}");
+        }
+        envoy.unwrap()
+    }
+
+    /// What a terminal shows of a command.
+    fn shell(&self, command: &str) -> String {
+        let path = std::env::var("PATH").unwrap();
+        let output = Command::new("bash")
+            .args(["-c", &format!("exec 2>&1; {command}")])
+            .current_dir(&self.folder)
+            .env("PATH", format!("{}:{path}", self.root.path().join("bin").display()))
+            .env("TOKEN", self.token("read:pets"))
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn token(&self, scope: &str) -> String {
+        self.issuer.token().claim("sub", "alice").claim("scope", scope).sign().unwrap()
+    }
+
+    fn public(&self, request: &Request) -> Response {
+        RawClient::new(self.public).send(request).unwrap()
+    }
+}
+
+fn source(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("envoy-examples").join(name)
+}
+
+/// The commands of the `console` blocks, each with the lines that follow it.
+fn console(readme: &str) -> Vec<(String, String)> {
+    let mut commands: Vec<(String, String)> = Vec::new();
+    let mut inside = false;
+    for line in readme.lines() {
+        if line.starts_with("```") {
+            inside = line == "```console";
+        } else if let Some(command) = line.strip_prefix("$ ").filter(|_| inside) {
+            commands.push((command.to_owned(), String::new()));
+        } else if let Some((_, output)) = commands.last_mut().filter(|_| inside) {
+            output.push_str(line);
+            output.push('\n');
+        }
+    }
+    commands
+}
+
+#[test]
+fn existing_envoy() {
+    let Some(example) = Example::new("existing-envoy") else { return };
+    let envoy = example.follow_the_readme();
+    let read = Request::get("/v1/pets");
+
+    // Their script sees our refusals, too.
+    let refused = example.public(&read);
+    assert_eq!(refused.headers.get("x-served-by"), Some(&b"pets-gateway"[..]));
+    assert!(refused.text().contains("900901"), "{}", refused.text());
+    let bad = example.issuer.token().raw_signature("bad").sign().unwrap();
+    assert_eq!(example.public(&read.clone().bearer(&bad)).status, 401);
+    // What is behind it: the scope of an operation, and nothing that the definition does not know.
+    let token = example.token("read:pets");
+    assert_eq!(example.public(&Request::new("POST", "/v1/pets").bearer(&token)).status, 403);
+    assert_eq!(example.public(&Request::get("/v1/owners").bearer(&token)).status, 404);
+
+    example.backend.clear();
+    assert_eq!(example.public(&read.clone().bearer(&token).header("x-user", "mallory")).status, 200);
+    let internal = envoy.client("internal").unwrap();
+    assert_eq!(internal.send(&read.bearer(&token).header("x-user", "mallory")).unwrap().status, 200);
+    let received = example.backend.received();
+    let headers = |index: usize| {
+        let headers = &received[index].headers;
+        (headers.get("x-user").map(<[u8]>::to_vec), headers.contains("authorization"))
+    };
+    assert_eq!(headers(0), (Some(b"alice".to_vec()), false));
+    assert_eq!(headers(1), (Some(b"mallory".to_vec()), true), "the other listener is not untouched");
+    assert_eq!(example.issuer.jwks_hits(), 1);
+    assert!(example.other.received().is_empty(), "keys were asked for at somebody else's cluster");
+}
+
+#[test]
+fn hand_written() {
+    let text = |file: &str| fs::read_to_string(source("hand-written").join(file)).unwrap();
+    let readme = text("README.md");
+    let (_, rest) = readme.split_once("```yaml\n").unwrap();
+    let (filter, _) = rest.split_once("```").unwrap();
+    assert_eq!(filter.lines().count(), 12);
+    let indented: String = filter.lines().map(|line| format!("          {line}\n")).collect();
+    assert!(text("envoy.yaml").contains(&indented), "README.md shows another filter than envoy.yaml");
+
+    let Some(example) = Example::new("hand-written") else { return };
+    let _envoy = example.follow_the_readme();
+    // Every path, every method.
+    for method in ["GET", "POST", "DELETE"] {
+        assert_eq!(example.public(&Request::new(method, "/some/where?a=b")).status, 401);
+        let request = Request::new(method, "/some/where?a=b").bearer(&example.token(""));
+        assert_eq!(example.public(&request).status, 200);
+    }
+    let received = example.backend.received();
+    assert!(received.iter().all(|request| !request.headers.contains("authorization")));
+}
