@@ -122,3 +122,14 @@ fn a_stopped_request_slows_the_client_down_at_the_limit() {
     let out = envoy.request(Request::post("/").chunks([&chunk, &chunk, &chunk]));
     assert_eq!((out.status(), out.paused()), (0, Some(Paused::Request)));
 }
+
+/// A fault of Envoy that filters must work around: buffer from the headers on, or never after a full stop.
+#[test]
+fn a_body_that_is_buffered_after_a_full_stop_is_lost_when_trailers_let_it_go() {
+    let script = "request_headers pause\nrequest_headers call idp 100\ncall_response resume-request\nrequest_body pause";
+    let mut envoy = builder(script).cluster("idp", enforcer_harness::Upstream::status(200)).start().unwrap();
+    let out = envoy.request(Request::post("/").chunks(["abc"]).trailer("t", "1"));
+    let backend = out.backend().unwrap();
+    assert_eq!((backend.body_str().as_str(), backend.trailers.len()), ("", 1));
+    assert_eq!(trace(&envoy)[2..5], ["request_body 3 false", "request_trailers 1", "request_trailers 1"]);
+}
