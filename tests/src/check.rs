@@ -20,6 +20,15 @@ pub(crate) struct Observed {
     pub(crate) log: Vec<String>,
 }
 
+impl Observed {
+    fn grown(&self, name: &str) -> u64 {
+        let Some(beginning) = name.strip_suffix('*') else {
+            return self.counters.get(name).copied().unwrap_or(0);
+        };
+        self.counters.iter().filter(|(name, _)| name.starts_with(beginning)).map(|(_, grown)| grown).sum()
+    }
+}
+
 /// The differences, each in a line or two; none when all is as expected.
 pub(crate) fn differences(
     expect: &Expect,
@@ -35,7 +44,7 @@ pub(crate) fn differences(
         found.backend(seen, &observed.exchanges.received, names)?;
     }
     for (name, grown) in &expect.counters {
-        found.same(&format!("counter `{name}`"), grown, observed.counters.get(name).unwrap_or(&0));
+        found.same(&format!("counter `{name}`"), grown, &observed.grown(name));
     }
     for (service, count) in &expect.fetches {
         found.same(&format!("requests to `{service}`"), count, observed.fetches.get(service).unwrap_or(&0));
@@ -225,7 +234,7 @@ mod tests {
             headers: {content-type: application/json, x: "\xff", www-authenticate: false}
             details: enforcer_auth_token_missing
             identity: {api: Pets, consumer: null}
-            counters: {enforcer.auth.refused: 1, enforcer.auth.allowed: 0}
+            counters: {enforcer.auth.refused: 1, enforcer.auth.allowed: 0, enforcer.auth.*: 1, enforcer.x.*: 0}
             log: [no token]
             log_absent: [eyJ]
         "#;

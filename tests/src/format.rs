@@ -1,5 +1,7 @@
 //! The case file, as it is written. `docs/cases.md` explains it to authors.
 
+mod expect;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
@@ -8,56 +10,58 @@ use enforcer_core::units::Span;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
+pub(crate) use self::expect::{Expect, Field, Seen};
+
 use crate::Error;
 use crate::tokens::TokenSpec;
 
 /// One file of cases: a filter and its configuration, the world around them, and what must happen.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct CaseFile {
+pub(crate) struct CaseFile {
     /// What the cases have in common, in a sentence.
-    pub about: String,
+    pub(crate) about: String,
     /// Name of the module's file, without `.wasm`.
-    pub module: String,
+    pub(crate) module: String,
     /// Which of the module's filters: Envoy's `root_id`. The module's name unless told otherwise.
     #[serde(default)]
-    pub root_id: Option<String>,
+    pub(crate) root_id: Option<String>,
     /// The plugin configuration. Strings may have templates.
-    pub configuration: Value,
+    pub(crate) configuration: Value,
     /// How many worker threads serve the requests.
     #[serde(default = "one")]
-    pub workers: usize,
+    pub(crate) workers: usize,
     /// Sets of public keys, for `${key_set.NAME}` and for services.
     #[serde(default)]
-    pub key_sets: BTreeMap<String, Vec<Value>>,
+    pub(crate) key_sets: BTreeMap<String, Vec<Value>>,
     /// Tokens, for `${token.NAME}`.
     #[serde(default)]
-    pub tokens: BTreeMap<String, TokenSpec>,
+    pub(crate) tokens: BTreeMap<String, TokenSpec>,
     /// Services that the filters call, by the name of their Envoy cluster.
     #[serde(default)]
-    pub services: BTreeMap<String, Service>,
+    pub(crate) services: BTreeMap<String, Service>,
     /// Every case starts with a filter that has seen nothing. Otherwise the cases follow one another on the same
     /// one, as requests do in a gateway, unless they have a configuration or services of their own.
     #[serde(default)]
-    pub fresh: bool,
+    pub(crate) fresh: bool,
     /// The cases, in order.
-    pub cases: Vec<Case>,
+    pub(crate) cases: Vec<Case>,
 }
 
 /// What a service does when it is asked. What is left out stays as it was.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Service {
+pub(crate) struct Service {
     /// The name of the key set that it serves.
-    pub key_set: Option<String>,
+    pub(crate) key_set: Option<String>,
     /// How it answers.
-    pub answer: Option<Answer>,
+    pub(crate) answer: Option<Answer>,
 }
 
 /// How a service answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Answer {
+pub(crate) enum Answer {
     /// As it should: with its key set; the backend with what it received.
     #[default]
     Ok,
@@ -82,54 +86,56 @@ pub enum Answer {
 /// One thing that must hold.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Case {
+pub(crate) struct Case {
     /// Unique in its file.
-    pub name: String,
+    pub(crate) name: String,
     /// Where the expectation comes from.
     #[serde(deserialize_with = "one_or_many")]
-    pub source: Vec<String>,
+    pub(crate) source: Vec<String>,
     /// Why it does not run anywhere.
     #[serde(default)]
-    pub skip: Option<String>,
+    pub(crate) skip: Option<String>,
     /// The one host on which it runs.
     #[serde(default)]
-    pub only: Option<Only>,
+    pub(crate) only: Option<Only>,
     /// The single step of a short case ...
     #[serde(default)]
-    pub request: Option<Request>,
+    pub(crate) request: Option<Request>,
     /// ... and what must come of it.
     #[serde(default)]
-    pub expect: Option<Expect>,
+    pub(crate) expect: Option<Expect>,
     /// The steps of a longer one.
     #[serde(default)]
-    pub steps: Vec<Step>,
+    pub(crate) steps: Vec<Step>,
     /// A configuration in place of the file's. The case starts with a filter of its own then.
     #[serde(default)]
-    pub configuration: Option<Value>,
+    pub(crate) configuration: Option<Value>,
     /// Services that behave otherwise from the start. The case starts with a filter of its own then.
     #[serde(default)]
-    pub services: BTreeMap<String, Service>,
+    pub(crate) services: BTreeMap<String, Service>,
     /// The configuration must be refused, and each of these texts be in the log.
     #[serde(default)]
-    pub refused: Vec<String>,
+    pub(crate) refused: Vec<String>,
 }
 
 /// A case that only one host can show.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Only {
+pub(crate) struct Only {
     /// Which.
-    pub host: HostKind,
+    pub(crate) host: HostKind,
     /// Why not the others.
-    pub because: String,
+    pub(crate) because: String,
 }
 
 /// The hosts that run cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum HostKind {
-    /// The proxy-wasm host on wasmtime.
+pub(crate) enum HostKind {
+    /// The proxy-wasm host on wasmtime, with or without `verify_signature`.
     Harness,
+    /// The same, as an Envoy that is too old for `verify_signature`, so that the filter verifies by itself.
+    Rust,
     /// A real Envoy.
     Envoy,
 }
@@ -137,132 +143,62 @@ pub enum HostKind {
 /// Something happens: first to the world, then to the clock, then a request.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Step {
+pub(crate) struct Step {
     /// Services that behave otherwise from now on; `backend` is one of them.
     #[serde(default)]
-    pub world: BTreeMap<String, Service>,
+    pub(crate) world: BTreeMap<String, Service>,
     /// Time that passes. The harness moves its clock; with Envoy it really passes.
     #[serde(default)]
-    pub elapse: Option<Span>,
+    pub(crate) elapse: Option<Span>,
     /// What a client sends.
     #[serde(default)]
-    pub request: Option<Request>,
+    pub(crate) request: Option<Request>,
     /// How many clients send it at the same time. Each must get what is expected.
     #[serde(default)]
-    pub at_once: Option<usize>,
+    pub(crate) at_once: Option<usize>,
     /// The request is repeated for this long until it gets what is expected.
     #[serde(default)]
-    pub within: Option<Span>,
+    pub(crate) within: Option<Span>,
     /// What must come of it.
     #[serde(default)]
-    pub expect: Option<Expect>,
+    pub(crate) expect: Option<Expect>,
 }
 
 /// A request as it goes over the wire. In its strings each character is one byte (ISO 8859-1).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Request {
+pub(crate) struct Request {
     #[serde(default = "get")]
-    pub method: String,
-    pub path: String,
+    pub(crate) method: String,
+    /// The request target with its query.
+    pub(crate) path: String,
+    /// The `Host` field.
     #[serde(default = "localhost")]
-    pub host: String,
+    pub(crate) host: String,
     /// The name of a token to send as `authorization: Bearer`.
     #[serde(default)]
-    pub token: Option<String>,
+    pub(crate) token: Option<String>,
     /// Further fields; a list stands for several fields of one name.
     #[serde(default)]
-    pub headers: BTreeMap<String, Values>,
+    pub(crate) headers: BTreeMap<String, Values>,
     /// A body with its length.
     #[serde(default)]
-    pub body: Option<String>,
+    pub(crate) body: Option<String>,
     /// A body in chunks.
     #[serde(default)]
-    pub chunks: Vec<String>,
+    pub(crate) chunks: Vec<String>,
     /// What follows the chunks.
     #[serde(default)]
-    pub trailers: BTreeMap<String, Values>,
+    pub(crate) trailers: BTreeMap<String, Values>,
 }
 
 /// One value or several.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Values(pub Vec<String>);
+pub(crate) struct Values(pub Vec<String>);
 
 impl<'de> Deserialize<'de> for Values {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         one_or_many(deserializer).map(Self)
-    }
-}
-
-/// What must come out. What is not said is not looked at, except for what holds for every case.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Expect {
-    #[serde(default)]
-    pub status: Option<u16>,
-    /// The whole body.
-    #[serde(default)]
-    pub body: Option<String>,
-    /// Members that the body has, among others.
-    #[serde(default)]
-    pub json: Option<Value>,
-    #[serde(default)]
-    pub headers: BTreeMap<String, Field>,
-    /// What Envoy calls response code details.
-    #[serde(default)]
-    pub details: Option<String>,
-    /// What the backend received.
-    #[serde(default)]
-    pub backend: Option<Seen>,
-    /// Members of the published identity, among others; `null` for one that is absent.
-    #[serde(default)]
-    pub identity: Option<Value>,
-    /// By how much these counters have grown in this step, on all workers together.
-    #[serde(default)]
-    pub counters: BTreeMap<String, u64>,
-    /// How many requests these services have received since the filter started.
-    #[serde(default)]
-    pub fetches: BTreeMap<String, usize>,
-    /// Texts, each of which is in a line that was logged in this step.
-    #[serde(default)]
-    pub log: Vec<String>,
-    /// Texts that are in none.
-    #[serde(default)]
-    pub log_absent: Vec<String>,
-}
-
-/// What the backend must have received.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Seen {
-    #[serde(default)]
-    pub method: Option<String>,
-    /// The request target, byte for byte.
-    #[serde(default)]
-    pub path: Option<String>,
-    #[serde(default)]
-    pub headers: BTreeMap<String, Field>,
-    #[serde(default)]
-    pub body: Option<String>,
-    #[serde(default)]
-    pub trailers: BTreeMap<String, Field>,
-}
-
-/// What must be true of the fields of one name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Field {
-    /// `true`: there is one, whatever its value; `false`: there is none.
-    There(bool),
-    /// Exactly these, in this order.
-    Values(Vec<String>),
-}
-
-impl<'de> Deserialize<'de> for Field {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Value::deserialize(deserializer)? {
-            Value::Bool(there) => Ok(Self::There(there)),
-            value => strings(value).map(Self::Values),
-        }
     }
 }
 
@@ -296,7 +232,7 @@ fn localhost() -> String {
 
 impl CaseFile {
     /// Reads a file and checks what serde cannot.
-    pub fn read(path: &Path) -> Result<Self, Error> {
+    pub(crate) fn read(path: &Path) -> Result<Self, Error> {
         let text =
             fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
         Self::parse(&text).map_err(|problem| Error::Format { path: path.to_owned(), problem })
@@ -306,6 +242,9 @@ impl CaseFile {
         // YAML 1.2: `y` and `no` are words, only `true` and `false` are booleans.
         let options = serde_saphyr::options! { strict_booleans: true };
         let mut file: Self = serde_saphyr::from_str_with_options(text, options).map_err(|e| e.to_string())?;
+        if file.about.trim().is_empty() {
+            return Err("say what the cases have in common, in `about`".into());
+        }
         let mut names = BTreeSet::new();
         for case in &mut file.cases {
             case.normalise().map_err(|problem| format!("case `{}`: {problem}", case.name))?;
@@ -325,6 +264,10 @@ impl Case {
     fn normalise(&mut self) -> Result<(), String> {
         if self.source.iter().all(|source| source.trim().is_empty()) {
             return Err("say where the expectation comes from, in `source`".into());
+        }
+        let reasons = self.skip.iter().chain(self.only.iter().map(|only| &only.because));
+        if reasons.into_iter().any(|reason| reason.trim().is_empty()) {
+            return Err("say why it does not run, in `skip` or `because`".into());
         }
         let forms = [
             self.request.is_some() || self.expect.is_some(),
@@ -350,7 +293,9 @@ impl Case {
 
     /// Whether this host can show it.
     pub(crate) fn runs_on(&self, host: HostKind) -> bool {
-        self.only.as_ref().is_none_or(|only| only.host == host)
+        self.only.as_ref().is_none_or(|only| {
+            only.host == host || (only.host == HostKind::Harness && host == HostKind::Rust)
+        })
     }
 }
 
@@ -424,6 +369,7 @@ mod tests {
             ("  - {name: a, source: b, steps: [{elapse: 11s}]}", "leave it to the harness"),
             ("  - {name: a, source: b, configuration: {}}", "give it either"),
             ("  - {name: a, source: b, steps: [{}]}", "does nothing"),
+            ("  - {name: a, source: b, skip: ' ', steps: [{elapse: 1s}]}", "say why"),
         ] {
             let error = parse(cases).unwrap_err();
             assert!(error.contains(problem), "{cases}: {error}");

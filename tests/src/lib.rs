@@ -15,5 +15,4 @@ mod template;
 mod tokens;
 
 pub use error::Error;
-pub use format::CaseFile;
-pub use run::{Outcome, Report, run_all};
+pub use run::{Report, run_all};

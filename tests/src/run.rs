@@ -7,26 +7,26 @@ use std::path::{Path, PathBuf};
 use enforcer_testbed::EnvoyBinary;
 
 use crate::Error;
-use crate::format::{Case, CaseFile};
+use crate::format::{Case, CaseFile, HostKind};
 use crate::host::{EnvoyHost, HarnessHost, Host};
 use crate::scenarios::{self, Index};
 
 /// What became of one case on one host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Everything was as expected.
     Passed,
     /// These were the differences.
     Failed(Vec<String>),
     /// Not run, for this reason.
     Skipped(String),
-    /// Another host shows it, for this reason.
-    Elsewhere(String),
+    /// Other hosts show it.
+    Elsewhere,
 }
 
 /// All outcomes on one host.
 #[derive(Debug)]
-pub(crate) struct HostReport {
+struct HostReport {
     host: String,
     results: Vec<CaseResult>,
 }
@@ -53,6 +53,9 @@ const OLDER: &str = "../.tools/envoy-1.36.4/envoy";
 /// there is.
 pub fn run_all(folder: &Path, filter: &str) -> Result<Report, Error> {
     let files = read_all(folder)?;
+    if !files.iter().any(|(name, file)| !chosen(name, file, filter).is_empty()) {
+        return Err(Error::Case(format!("no case has `{filter}` in its file or name")));
+    }
     let hosts = hosts()?;
     // At the same time, because most of it is waiting.
     let reports = std::thread::scope(|scope| {
@@ -66,7 +69,8 @@ pub fn run_all(folder: &Path, filter: &str) -> Result<Report, Error> {
 }
 
 fn hosts() -> Result<Vec<Box<dyn Host>>, Error> {
-    let mut hosts: Vec<Box<dyn Host>> = vec![Box::new(HarnessHost::default())];
+    let mut hosts: Vec<Box<dyn Host>> =
+        vec![Box::new(HarnessHost::new(HostKind::Harness)), Box::new(HarnessHost::new(HostKind::Rust))];
     match EnvoyBinary::find_or_skip()? {
         Some(binary) => hosts.push(Box::new(EnvoyHost::new(binary)?)),
         None => println!("the cases run on no real Envoy"),
@@ -86,7 +90,7 @@ fn older_envoy() -> Result<Option<EnvoyBinary>, Error> {
 }
 
 /// Case files with their names, in the order of the names.
-pub(crate) fn read_all(folder: &Path) -> Result<Vec<(String, CaseFile)>, Error> {
+fn read_all(folder: &Path) -> Result<Vec<(String, CaseFile)>, Error> {
     let unreadable = |source| Error::Read { path: folder.to_owned(), source };
     let mut paths: Vec<PathBuf> = std::fs::read_dir(folder)
         .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
@@ -98,11 +102,7 @@ pub(crate) fn read_all(folder: &Path) -> Result<Vec<(String, CaseFile)>, Error> 
 }
 
 /// Runs the cases whose name or file contains the filter.
-pub(crate) fn run_on(
-    host: &dyn Host,
-    files: &[(String, CaseFile)],
-    filter: &str,
-) -> Result<HostReport, Error> {
+fn run_on(host: &dyn Host, files: &[(String, CaseFile)], filter: &str) -> Result<HostReport, Error> {
     let mut results = Vec::new();
     for (name, file) in files {
         let chosen: Vec<&Case> =
@@ -119,8 +119,12 @@ pub(crate) fn run_on(
     Ok(HostReport { host: host.name(), results })
 }
 
+fn chosen<'a>(name: &str, file: &'a CaseFile, filter: &str) -> Vec<&'a Case> {
+    file.cases.iter().filter(|case| format!("{name}: {}", case.name).contains(filter)).collect()
+}
+
 impl Report {
-    pub(crate) fn new(hosts: Vec<HostReport>) -> Result<Self, Error> {
+    fn new(hosts: Vec<HostReport>) -> Result<Self, Error> {
         Ok(Self { hosts, index: Index::from_env()? })
     }
 
@@ -158,7 +162,7 @@ impl Report {
                 count(|outcome| *outcome == Outcome::Passed),
                 count(|outcome| matches!(outcome, Outcome::Failed(_))),
                 count(|outcome| matches!(outcome, Outcome::Skipped(_))),
-                count(|outcome| matches!(outcome, Outcome::Elsewhere(_))),
+                count(|outcome| *outcome == Outcome::Elsewhere),
             ));
         }
         let (passed, mistakes) = self.scenarios();

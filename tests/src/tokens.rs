@@ -16,40 +16,40 @@ use crate::template::{self, Names};
 /// good for an hour.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TokenSpec {
+pub(crate) struct TokenSpec {
     /// The token that this one is like, except for what follows. Header and claims are merged.
-    pub from: Option<String>,
+    pub(crate) from: Option<String>,
     /// Who signs: `rsa-1`, `ec-2`, ...
-    pub key: Option<String>,
+    pub(crate) key: Option<String>,
     /// How: `RS256`, `RS512`, `PS256`, `ES256`; `HS256` takes the RSA public key in PEM for its secret
     /// (RFC 8725 section 2.1).
-    pub alg: Option<String>,
+    pub(crate) alg: Option<String>,
     /// Header parameters; `null` removes one. They do not change how the token is signed.
     #[serde(default)]
-    pub header: Map<String, Value>,
+    pub(crate) header: Map<String, Value>,
     /// Claims; `null` removes one.
     #[serde(default)]
-    pub claims: Map<String, Value>,
+    pub(crate) claims: Map<String, Value>,
     /// `exp`, from now: `1h`, `-10s`.
-    pub expires: Option<Offset>,
+    pub(crate) expires: Option<Offset>,
     /// `nbf`, from now.
-    pub not_before: Option<Offset>,
+    pub(crate) not_before: Option<Offset>,
     /// The header as it stands, in place of the JSON.
-    pub raw_header: Option<String>,
+    pub(crate) raw_header: Option<String>,
     /// The claims as they stand.
-    pub raw_claims: Option<String>,
+    pub(crate) raw_claims: Option<String>,
     /// The part after the second dot, as it stands.
-    pub signature: Option<String>,
+    pub(crate) signature: Option<String>,
     /// What is changed after signing.
-    pub tamper: Option<Tamper>,
+    pub(crate) tamper: Option<Tamper>,
     /// The whole token as it stands.
-    pub text: Option<String>,
+    pub(crate) text: Option<String>,
 }
 
 /// A part changed after signing, so that only the signature can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Tamper {
+pub(crate) enum Tamper {
     /// A header parameter is added.
     Header,
     /// A claim is added.
@@ -60,7 +60,7 @@ pub enum Tamper {
 
 /// A point in time before or after now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Offset {
+pub(crate) struct Offset {
     after: bool,
     span: Duration,
 }

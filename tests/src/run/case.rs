@@ -68,8 +68,8 @@ fn run_case(
     if let Some(reason) = &case.skip {
         return Ok(Outcome::Skipped(reason.clone()));
     }
-    if let Some(only) = case.only.as_ref().filter(|only| only.host != host.kind()) {
-        return Ok(Outcome::Elsewhere(only.because.clone()));
+    if !case.runs_on(host.kind()) {
+        return Ok(Outcome::Elsewhere);
     }
     let differences = if !case.refused.is_empty() {
         refuse(host, file, case)?

@@ -1,0 +1,79 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::strings;
+
+/// What must come out. What is not said is not looked at, except for what holds for every case.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Expect {
+    #[serde(default)]
+    pub(crate) status: Option<u16>,
+    /// The whole body.
+    #[serde(default)]
+    pub(crate) body: Option<String>,
+    /// Members that the body has, among others.
+    #[serde(default)]
+    pub(crate) json: Option<Value>,
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, Field>,
+    /// What Envoy calls response code details.
+    #[serde(default)]
+    pub(crate) details: Option<String>,
+    /// What the backend received.
+    #[serde(default)]
+    pub(crate) backend: Option<Seen>,
+    /// Members of the published identity, among others; `null` for one that is absent.
+    #[serde(default)]
+    pub(crate) identity: Option<Value>,
+    /// By how much these counters have grown in this step, on all workers together. A name that ends in `.*` stands
+    /// for all counters that begin so.
+    #[serde(default)]
+    pub(crate) counters: BTreeMap<String, u64>,
+    /// How many requests these services have received since the filter started.
+    #[serde(default)]
+    pub(crate) fetches: BTreeMap<String, usize>,
+    /// Texts, each of which is in a line that was logged in this step.
+    #[serde(default)]
+    pub(crate) log: Vec<String>,
+    /// Texts that are in none.
+    #[serde(default)]
+    pub(crate) log_absent: Vec<String>,
+}
+
+/// What the backend must have received.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Seen {
+    #[serde(default)]
+    pub(crate) method: Option<String>,
+    /// The request target, byte for byte.
+    #[serde(default)]
+    pub(crate) path: Option<String>,
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, Field>,
+    #[serde(default)]
+    pub(crate) body: Option<String>,
+    #[serde(default)]
+    pub(crate) trailers: BTreeMap<String, Field>,
+}
+
+/// What must be true of the fields of one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Field {
+    /// `true`: there is one, whatever its value; `false`: there is none.
+    There(bool),
+    /// Exactly these, in this order.
+    Values(Vec<String>),
+}
+
+impl<'de> Deserialize<'de> for Field {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Value::deserialize(deserializer)? {
+            Value::Bool(there) => Ok(Self::There(there)),
+            value => strings(value).map(Self::Values),
+        }
+    }
+}
