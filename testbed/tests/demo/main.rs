@@ -28,11 +28,11 @@ fn walks_and_ends() {
     };
     let refused = "401 Unauthorized";
     assert_eq!(
-        entries("   came   "),
+        entries("   came    "),
         [refused, refused, refused, "403 Forbidden", "200 OK", "404 Not Found"]
     );
     assert_eq!(
-        entries("   logged "),
+        entries("   logged  "),
         [
             "enforcer_auth_token_missing",
             "enforcer_auth_token_malformed",
@@ -103,7 +103,7 @@ fn what_is_printed_can_be_pasted() {
     }
     let demo = Running::start(&mut command);
     let (walk, rest) = demo.printed.split_once("\nIt keeps running").unwrap();
-    let asked = walk.split("   asked  ").skip(1).map(|step| step.split("   came   ").next().unwrap());
+    let asked = walk.split("   asked   ").skip(1).map(|step| step.split("   came    ").next().unwrap());
     let statuses: Vec<u16> = asked.flat_map(paste).collect();
     assert_eq!(statuses, [401, 401, 401, 403, 200, 404]);
 
@@ -151,8 +151,9 @@ fn takes_the_users_own_definition() {
     let (printed, complaints) = text(&output);
     assert!(output.status.success(), "{printed}{complaints}");
     assert!(printed.contains("/lib/books/title\n"), "{printed}");
-    assert!(printed.contains("not shown: a token with the wrong scope"), "{printed}");
-    assert!(printed.contains("   logged enforcer_auth_token_expired\n"), "{printed}");
+    assert!(printed.contains("`key` cannot be verified yet"), "{printed}");
+    assert!(printed.contains("Not shown: a token with the wrong scope"), "{printed}");
+    assert!(printed.contains("   logged  enforcer_auth_token_expired\n"), "{printed}");
 }
 
 #[test]
@@ -161,7 +162,7 @@ fn shows_what_there_is_of_an_open_definition() {
     let Some(output) = once("open.yaml", open) else { return };
     let (printed, complaints) = text(&output);
     assert!(output.status.success(), "{printed}{complaints}");
-    let notes: Vec<&str> = printed.lines().filter(|line| line.contains("not shown: ")).collect();
+    let notes: Vec<&str> = printed.lines().filter(|line| line.contains("Not shown: ")).collect();
     assert_eq!(notes.len(), 2, "{printed}");
     assert!(printed.contains("curl -i -X POST -d '{}' http://") && !printed.contains("2. "), "{printed}");
 }

@@ -68,7 +68,7 @@ impl Running {
     }
 
     pub(crate) fn folder(&self) -> PathBuf {
-        word(&self.printed, "files in").into()
+        word(&self.printed, "files").into()
     }
 
     /// Waits for a line that the demo prints after the invitation.

@@ -27,21 +27,21 @@ pub(crate) fn print(plan: &Plan, stage: &Stage, page: &mut Page) -> Outcome<()> 
     }
     if let Some(other) = other_operation(plan, stage) {
         page.line("\nAnother operation, with a token of its own:\n")?;
-        let Access::Scopes(scopes) = &other.access else { return Ok(()) };
-        let scopes = scopes.first().map(|scopes| scopes.names.join(" ")).unwrap_or_default();
+        let alternatives = other.access.alternatives();
+        let scopes = alternatives.first().map(|scopes| scopes.names.join(" ")).unwrap_or_default();
         paste(
             page,
             &[
-                format!("TOKEN=$({} token", stage.enforcer.display()),
-                format!("--key-dir {}", stage.key_dir().display()),
+                format!("TOKEN=$({} token", stage.workshop.enforcer.display()),
+                format!("--key-dir {}", stage.workshop.folder().join(".enforcer").display()),
                 format!("--scope '{scopes}')"),
             ],
         )?;
         let header = format!("{}: Bearer $TOKEN", stage.table.token_header);
         paste(page, &curl(stage, other, Some(&header)))?;
     }
-    let definition = stage.definition.display();
-    if stage.petstore {
+    let definition = stage.workshop.definition.display();
+    if stage.workshop.petstore {
         page.line(
             "\nAnother scope, without a restart: after this, the first command above is answered 403.\n",
         )?;

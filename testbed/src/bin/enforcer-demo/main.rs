@@ -10,6 +10,7 @@ mod page;
 mod stage;
 mod tokens;
 mod walk;
+mod workshop;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -20,7 +21,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use page::Page;
-use stage::{Complaint, Stage};
+use stage::Stage;
+use workshop::Complaint;
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 

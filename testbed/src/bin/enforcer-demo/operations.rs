@@ -100,9 +100,13 @@ impl Operation {
 }
 
 impl Access {
+    /// The sets of scopes one of which is needed; none where scopes do not matter.
+    pub(crate) fn alternatives(&self) -> &[Scopes] {
+        if let Self::Scopes(all) = self { all } else { &[] }
+    }
+
     fn names(&self) -> impl Iterator<Item = &str> {
-        let alternatives = if let Self::Scopes(all) = self { all.as_slice() } else { &[] };
-        alternatives.iter().flat_map(|scopes| &scopes.names).map(String::as_str)
+        self.alternatives().iter().flat_map(|scopes| &scopes.names).map(String::as_str)
     }
 }
 

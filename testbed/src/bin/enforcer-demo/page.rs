@@ -45,7 +45,7 @@ impl Page {
 
     /// A line whose first words say what it is about; what does not fit goes on below.
     pub(crate) fn entry(&mut self, label: &str, lines: &[String]) -> Outcome<()> {
-        let mut label = format!("   {label:<6} ");
+        let mut label = format!("   {label:<7} ");
         for line in lines {
             self.line(&format!("{label}{line}"))?;
             label = " ".repeat(INDENT);
@@ -72,7 +72,7 @@ impl Page {
 }
 
 /// Where the text of an entry begins.
-const INDENT: usize = 10;
+const INDENT: usize = 11;
 /// Columns for the text of an entry.
 pub(crate) const TEXT: usize = WIDTH - INDENT;
 
@@ -84,6 +84,11 @@ pub(crate) fn wrapped(text: &str) -> Vec<String> {
 /// A command in lines that can be pasted together.
 pub(crate) fn command(words: &[String], width: usize) -> Vec<String> {
     join(words.iter().map(String::as_str), width, " ", " \\")
+}
+
+/// `` `a` and `b` ``
+pub(crate) fn quoted(names: &[String]) -> String {
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(" and ")
 }
 
 /// Puts words into lines, `between` them where there is room, `more` at the end of all lines but the last.

@@ -1,8 +1,7 @@
 //! Credentials, good and bad, each in a file that curl can send: `curl -H @FILE`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,7 +9,7 @@ use enforcer_testbed::base64url;
 use serde_json::Value;
 
 use crate::Outcome;
-use crate::stage::succeed;
+use crate::workshop::{Workshop, succeed};
 
 /// Long enough for any demo.
 const LIFETIME: &str = "12h";
@@ -25,26 +24,30 @@ pub(crate) struct Credential {
     pub(crate) file: PathBuf,
 }
 
-/// Makes tokens with `enforcer token`, whose key is in the demo's folder, for a user named alice.
+/// Makes tokens with `enforcer token`, for a user named alice.
 pub(crate) struct Mint<'a> {
-    pub(crate) enforcer: &'a Path,
-    pub(crate) folder: &'a Path,
+    pub(crate) workshop: &'a Workshop,
     /// The header that the gateway takes tokens from.
     pub(crate) header: &'a str,
 }
 
+/// Makes the key in the workshop, and the key set that the settings name: the first token does.
+pub(crate) fn make_key(workshop: &Workshop) -> Outcome<()> {
+    succeed(workshop.enforcer().arg("token")).map(|_| ())
+}
+
 impl Mint<'_> {
-    /// A token of the trusted issuer with these scopes. Making the first makes the key.
+    /// A token of the trusted issuer with these scopes.
     pub(crate) fn token(&self, scopes: &[String], claims: &[&str]) -> Outcome<String> {
-        let mut command = Command::new(self.enforcer);
-        command.current_dir(self.folder).args(["token", "--ttl", LIFETIME]);
+        let mut command = self.workshop.enforcer();
+        command.args(["token", "--ttl", LIFETIME]);
         for claim in ["sub=alice"].iter().chain(claims) {
             command.args(["--claim", claim]);
         }
         for scope in scopes {
             command.args(["--scope", scope]);
         }
-        Ok(succeed(&mut command)?.trim().to_owned())
+        Ok(succeed(&mut command)?.result.trim().to_owned())
     }
 
     /// Puts a token into the file of this name.
@@ -52,7 +55,7 @@ impl Mint<'_> {
         let credential = Credential {
             name: self.header.to_owned(),
             value: format!("Bearer {token}"),
-            file: self.folder.join(file),
+            file: self.workshop.folder().join(file),
         };
         fs::write(&credential.file, format!("{}: {}\n", credential.name, credential.value))?;
         Ok(credential)

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use crate::Outcome;
 use crate::access_log::Entry;
-use crate::operations::{Access, Operation, Scopes};
+use crate::operations::Operation;
 use crate::page::{self, Page, Style};
 use crate::stage::Stage;
-use crate::tokens::{Credential, forged};
+use crate::tokens::{Credential, Mint, forged};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -63,19 +63,14 @@ impl Plan {
         Ok(plan)
     }
 
+    /// The steps at an operation that asks for a token, from bad to good.
     fn protect(&mut self, stage: &Stage, operation: &Operation) -> Outcome<()> {
-        let mint = stage.mint();
-        let none: &[Scopes] = &[];
-        let alternatives = if let Access::Scopes(all) = &operation.access { all.as_slice() } else { none };
-        let needed = alternatives.first().map(|scopes| scopes.names.clone()).unwrap_or_default();
-        let id = &operation.id;
-        let asks = match needed.as_slice() {
-            [] => format!("`{id}` asks for a token"),
-            scopes => format!("`{id}` asks for a token with {}", named(scopes)),
-        };
+        let mint = Mint { workshop: &stage.workshop, header: &stage.table.token_header };
+        let alternatives = operation.access.alternatives();
+        let needed = alternatives.first().map(|scopes| scopes.names.as_slice()).unwrap_or_default();
+        let asks = asks(operation, needed);
         let other_scope = stage.table.wrong_scope(alternatives);
         let other = mint.token(std::slice::from_ref(&other_scope), &[])?;
-        let fake = forged(&other, &[("sub", "mallory"), ("scope", &needed.join(" "))])?;
         let step = |title, credential, (status, details), why: String| Step {
             title,
             operation: operation.clone(),
@@ -104,11 +99,14 @@ impl Plan {
         };
         let right = step(
             "The right token",
-            Some(mint.credential("right", &mint.token(&needed, &[])?)?),
+            Some(mint.credential("right", &mint.token(needed, &[])?)?),
             (200, "via_upstream"),
-            "Signature, issuer, lifetime and scope are right. The token stays here; its claims go on."
-                .to_owned(),
+            format!(
+                "Signature, issuer{} are right. The token stays here; its claims go on.",
+                if needed.is_empty() { " and lifetime" } else { ", lifetime and scope" }
+            ),
         );
+        let fake = forged(&other, &[("sub", "mallory"), ("scope", &needed.join(" "))])?;
         self.steps = vec![
             step("No token", None, (401, "enforcer_auth_token_missing"), format!("{asks}, and none came.")),
             step(
@@ -118,7 +116,7 @@ impl Plan {
                 "`let-me-in` is not a JSON Web Token.".to_owned(),
             ),
             step(
-                "A forged token: alice's, with another user and scope written into it",
+                "A forged token: alice's, with other claims written into it",
                 Some(mint.credential("forged", &fake)?),
                 (401, "enforcer_auth_signature_invalid"),
                 "The signature covers the claims, and only the issuer has the key to make another."
@@ -140,7 +138,7 @@ impl Plan {
         }
         for note in &self.notes {
             page.line("")?;
-            page.entry("Note", &page::wrapped(&format!("not shown: {note}.")))?;
+            page.entry("note", &page::wrapped(&format!("Not shown: {note}.")))?;
         }
         Ok(())
     }
@@ -278,11 +276,17 @@ impl Echo {
     }
 }
 
+fn asks(operation: &Operation, needed: &[String]) -> String {
+    match needed {
+        [] => format!("`{}` asks for a token", operation.id),
+        scopes => format!("`{}` asks for a token with {}", operation.id, named(scopes)),
+    }
+}
+
 /// `` the scope `a` ``, `` the scopes `a` and `b` ``
 fn named(scopes: &[String]) -> String {
-    let quoted: Vec<String> = scopes.iter().map(|scope| format!("`{scope}`")).collect();
-    let noun = if quoted.len() == 1 { "scope" } else { "scopes" };
-    format!("the {noun} {}", quoted.join(" and "))
+    let noun = if scopes.len() == 1 { "scope" } else { "scopes" };
+    format!("the {noun} {}", page::quoted(scopes))
 }
 
 fn phrase(status: u16) -> String {
