@@ -75,7 +75,7 @@ impl KeySet {
         let mut last_problem = None;
         for (index, jwk) in set.keys.into_iter().enumerate() {
             match serde_json::from_value(jwk).map_err(|error| error.to_string()).and_then(Key::read) {
-                Ok(key) if keys.iter().any(|other| other.kid == key.kid && other.same_type(&key)) => {
+                Ok(key) if keys.iter().any(|other| other.is_twin_of(&key)) => {
                     let kid = key.kid.unwrap_or_default();
                     return Err(format!("keys[{index}]: another key has the `kid` `{kid}` already"));
                 }
@@ -149,8 +149,9 @@ impl Key {
         }
     }
 
-    fn same_type(&self, other: &Self) -> bool {
-        self.algorithm() == other.algorithm()
+    /// A token could mean either. Keys without a `kid` are never meant by name.
+    fn is_twin_of(&self, other: &Self) -> bool {
+        self.kid.is_some() && self.kid == other.kid && self.algorithm() == other.algorithm()
     }
 
     /// Checks a signature: by the host where it can (ten to forty times faster), else in here.
@@ -297,6 +298,7 @@ mod tests {
         let twins = [with(p256(), &json!({"kid": "a"})), with(p256(), &json!({"kid": "a"}))];
         assert_eq!(refused(&twins), "keys[1]: another key has the `kid` `a` already");
         assert!(parse(&[with(p256(), &json!({"kid": "a"})), with(rsa(), &json!({"kid": "a"}))]).is_ok());
+        assert!(parse(&[p256(), p256()]).unwrap().find(None, Algorithm::ES256).is_none());
     }
 
     #[test]

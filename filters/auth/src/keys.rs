@@ -130,6 +130,7 @@ impl Keys {
 impl Remote {
     fn new(filter: &'static str, id: u32, issuer: &str, config: RemoteJwks) -> Result<Self, String> {
         let (authority, path) = split_url(&config.url)?;
+        check_times(&config)?;
         let call = HttpCall {
             cluster: config.cluster.clone(),
             method: "GET",
@@ -164,7 +165,7 @@ impl Remote {
         let usable = self.usable(now);
         let known = usable && self.keys.as_ref().is_some_and(|set| set.keys.find(kid, algorithm).is_some());
         // Without keys, every retry is worth waiting for; with keys, an unknown one is so once in a while.
-        let worth_waiting = if usable { self.cooled_down(now) } else { self.may_retry(now) };
+        let worth_waiting = self.may_retry(now) && (!usable || self.cooled_down(now));
         if !known && may_wait && worth_waiting {
             self.wanted = true;
             cx.schedule(Duration::ZERO);
@@ -319,6 +320,23 @@ impl Attempt {
         let failures = u32::from_le_bytes(*failures);
         Some((Self { ended: time(ended), fetched: time(fetched), failures }, body))
     }
+}
+
+/// Times that would fetch without pause, or never have keys to trust.
+fn check_times(config: &RemoteJwks) -> Result<(), String> {
+    let RemoteJwks { timeout, refresh, max_stale, .. } = config;
+    if timeout.duration().is_zero() {
+        return Err("`timeout` is zero: no fetch could succeed; the default is `5s`".to_owned());
+    }
+    if refresh.duration() < FIRST_RETRY {
+        return Err(format!("`refresh` is `{refresh}`; the least is `1s`"));
+    }
+    if max_stale.duration() < refresh.duration() {
+        return Err(format!(
+            "`max_stale` (`{max_stale}`) is less than `refresh` (`{refresh}`): there would be times without keys"
+        ));
+    }
+    Ok(())
 }
 
 /// Names a key set in shared data. One URL may lead to different servers through different clusters.

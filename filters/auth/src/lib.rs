@@ -102,6 +102,7 @@ impl Filter for Auth {
         match self.decide(cx, may_wait) {
             Decision::Open(target) => self.open(target, cx),
             Decision::Allowed(target, verified) => self.allow(target, &verified, cx),
+            Decision::Options(_) if self.mode == Mode::Shadow => Step::proceed(),
             Decision::Options(allow) => Step::Respond(options(allow)),
             Decision::Refused(target, refusal, claimed) => self.refuse(target, &refusal, &claimed, cx),
             Decision::Wait(on, deadline) => Step::Wait { on, deadline },

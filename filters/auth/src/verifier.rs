@@ -20,6 +20,9 @@ use crate::{
     token::Token,
 };
 
+/// More would not tolerate clocks, but expired tokens.
+const MAX_LEEWAY: Duration = Duration::from_secs(3600);
+
 /// Verifies tokens of the configured issuers, and remembers those it has verified.
 #[derive(Debug)]
 pub struct Verifier {
@@ -82,6 +85,20 @@ impl Verifier {
                 |field: &str, problem: String| ConfigError::at(format!("issuers[{index}].{field}"), problem);
             if by_name.insert(config.issuer.clone(), index).is_some() {
                 return Err(at("issuer", format!("`{}` is configured twice", config.issuer)));
+            }
+            if let Some(bad) = config.claim_headers.iter().find(|mapping| !may_carry_claim(&mapping.header)) {
+                let problem = format!("`{}` is not a header that can carry a claim", bad.header);
+                return Err(at("claim_headers", problem));
+            }
+            if config.algorithms.is_empty() {
+                return Err(at(
+                    "algorithms",
+                    "no algorithm: no token could pass; leave it out for all".to_owned(),
+                ));
+            }
+            if config.leeway.duration() > MAX_LEEWAY {
+                let problem = format!("`{}` is over an hour; clocks do not differ so much", config.leeway);
+                return Err(at("leeway", problem));
             }
             let id = u32::try_from(index).unwrap_or(u32::MAX);
             let keys = Keys::new(filter, id, &config.issuer, config.jwks.clone())
@@ -185,6 +202,13 @@ impl From<Refusal> for Stop {
     }
 }
 
+/// A header name (RFC 9110 section 5.1) that neither routes nor frames the request.
+fn may_carry_claim(name: &str) -> bool {
+    const TAKEN: [&str; 6] = ["host", "content-length", "transfer-encoding", "connection", "te", "upgrade"];
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(token) && !TAKEN.iter().any(|taken| name.eq_ignore_ascii_case(taken))
+}
+
 /// The algorithm that a token names, if its issuer may use it.
 fn allowed(issuer: &Issuer, name: &str) -> Option<Algorithm> {
     issuer.algorithms.iter().copied().find(|algorithm| algorithm.name() == name)
@@ -206,5 +230,41 @@ impl Weigh for Verified {
         let pairs = claims.iter().chain(self.headers.iter().map(|(name, value)| (name, value)));
         let pairs = pairs.map(|(name, value)| name.len().saturating_add(value.len()).saturating_add(64));
         texts.chain(lists).chain(pairs).fold(0, usize::saturating_add)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[cfg(target_arch = "wasm32")]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn problem(field: &str, value: Value) -> String {
+        let key = json!({
+            "kty": "EC", "crv": "P-256",
+            "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+        });
+        let mut issuer = json!({"issuer": "a", "jwks": {"inline": {"keys": [key]}}});
+        issuer[field] = value;
+        let issuer = serde_json::from_value(issuer).unwrap();
+        let verifier = Verifier::new("auth", vec![issuer], ByteSize::from_bytes(0), Capabilities::default());
+        verifier.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn settings_without_sense_are_refused() {
+        assert_eq!(problem("leeway", json!("1h")), "");
+        assert!(problem("leeway", json!("3650d")).starts_with("issuers[0].leeway: `3650d` is over an hour"));
+        assert!(problem("algorithms", json!([])).starts_with("issuers[0].algorithms: no algorithm"));
+        for header in ["host", "Content-Length", ":path", "x y", ""] {
+            let mapping = json!([{"claim": "sub", "header": header}]);
+            let expected =
+                format!("issuers[0].claim_headers: `{header}` is not a header that can carry a claim");
+            assert_eq!(problem("claim_headers", mapping), expected);
+        }
     }
 }

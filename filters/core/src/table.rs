@@ -94,7 +94,8 @@ impl Table {
         Ok(table)
     }
 
-    /// Finds what a request means. `host` is its `:authority`, with or without port, in any case.
+    /// Finds what a request means. `host` is its `:authority`, in any case; a port
+    /// in it is compared too, as Envoy's virtual hosts do where `strip_any_host_port` is not set.
     pub fn find(&self, host: &str, path: &CanonicalPath<'_>, method: &str) -> Found<'_> {
         let Some((api, below)) = self.find_api(host, path) else { return Found::NoApi };
         let Some(root) = self.apis.get(api).and_then(|api| api.root) else {

@@ -212,6 +212,32 @@ fn what_is_no_key_set_leaves_the_old_one_in_use() {
 }
 
 #[test]
+fn times_without_sense_are_refused() {
+    let problem = |field: &str, value: &str| {
+        let mut config = serde_json::json!({"cluster": "idp", "url": "https://idp.example.com/jwks"});
+        config[field] = value.into();
+        let config = Jwks::Remote(serde_json::from_value(config).unwrap());
+        Keys::new("auth", 0, "https://idp.example.com", config).err()
+    };
+    assert!(problem("timeout", "0s").unwrap().contains("no fetch could succeed"));
+    assert!(problem("refresh", "10ms").unwrap().contains("the least is `1s`"));
+    assert!(problem("max_stale", "1m").unwrap().contains("times without keys"));
+    assert_eq!(problem("refresh", "1s"), None);
+}
+
+#[test]
+fn nobody_waits_for_an_unknown_key_while_fetches_fail() {
+    let mut worker = ready();
+    worker.advance(300);
+    worker.tick();
+    for _ in 0..5 {
+        worker.failed();
+    }
+    worker.advance(11);
+    assert_eq!(worker.find("b"), "unknown");
+}
+
+#[test]
 fn urls_are_taken_apart() {
     let split = |url| split_url(url).map(|(authority, path)| format!("{authority} {path}"));
     assert_eq!(split("https://a.com/b?c=/d"), Ok("a.com /b?c=/d".into()));

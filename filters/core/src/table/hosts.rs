@@ -46,18 +46,14 @@ impl Hosts {
     }
 }
 
-/// Lower case, without port and trailing dot: Envoy's `strip_any_host_port` and `strip_trailing_host_dot`.
+/// Lower case. Port and trailing dot stay, as in Envoy, which compares what its `strip_any_host_port` and
+/// `strip_trailing_host_dot` have left: cutting more here than there would judge a request by one API and route
+/// it to another.
 fn normalise(authority: &str) -> Cow<'_, str> {
-    let host = match authority.rsplit_once(':') {
-        // The last colon of a bare IPv6 address is no port.
-        Some((host, after)) if !after.contains(']') => host,
-        _ => authority,
-    };
-    let host = host.strip_suffix('.').unwrap_or(host);
-    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        Cow::Owned(host.to_ascii_lowercase())
+    if authority.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(authority.to_ascii_lowercase())
     } else {
-        Cow::Borrowed(host)
+        Cow::Borrowed(authority)
     }
 }
 
@@ -72,9 +68,14 @@ fn check<'a>(pattern: &str, name: &'a str) -> Result<Cow<'a, str>, String> {
     if name.is_empty() || name.starts_with('.') || name.contains("..") || name.bytes().any(strange) {
         return Err(format!("`{pattern}` is no host name"));
     }
-    let host = normalise(name);
-    if host.len() < name.trim_end_matches('.').len() {
-        return Err(format!("`{pattern}` has a port; leave it out, requests match with any port"));
+    // The last colon of a bare IPv6 address is no port.
+    if name.rsplit_once(':').is_some_and(|(_, after)| !after.contains(']')) {
+        return Err(format!("`{pattern}` has a port; leave it out, and let Envoy strip it from requests"));
     }
-    Ok(host)
+    if name.ends_with('.') {
+        return Err(format!(
+            "`{pattern}` ends with a dot; leave it out, and let Envoy strip it from requests"
+        ));
+    }
+    Ok(normalise(name))
 }

@@ -189,14 +189,17 @@ fn hosts_are_chosen_as_envoy_chooses_virtual_hosts() {
         api(&["*.example.com"], "/", &[]),
         api(&["*.eu.example.com"], "/", &[]),
         api(&[], "/any", &[]),
-        api(&["API2.example.com.", "[::1]"], "/", &[]),
+        api(&["API2.example.com", "[::1]"], "/", &[]),
     ])
     .unwrap();
     for (host, path, expected) in [
         ("api.example.com", "/", Some(0)),
-        ("API.Example.COM:8443", "/", Some(0)),
-        ("api.example.com.", "/", Some(0)),
-        ("api.example.com.:80", "/", Some(0)),
+        ("API.Example.COM", "/", Some(0)),
+        ("api.example.com:8443", "/", None),
+        ("api.example.com:8443", "/any", Some(3)),
+        ("api.example.com:", "/any", Some(3)),
+        ("api.example.com.", "/any", Some(3)),
+        ("www.example.com:80", "/any", Some(3)),
         ("www.example.com", "/", Some(1)),
         ("a.b.example.com", "/", Some(1)),
         ("a.eu.example.com", "/", Some(2)),
@@ -206,7 +209,7 @@ fn hosts_are_chosen_as_envoy_chooses_virtual_hosts() {
         ("", "/any", Some(3)),
         ("api2.example.com", "/", Some(4)),
         ("[::1]", "/", Some(4)),
-        ("[::1]:80", "/", Some(4)),
+        ("[::1]:80", "/any", Some(3)),
         ("example.com", "/", None),
         ("other.org", "/any/x", Some(3)),
     ] {
@@ -295,7 +298,8 @@ fn malformed_entries_are_named() {
         assert_eq!(error(&[api(&[], "/", &[path])]), format!("apis[0].operations[0].path: {problem}"));
     }
     for (host, problem) in [
-        ("a.com:80", "`a.com:80` has a port; leave it out, requests match with any port"),
+        ("a.com:80", "`a.com:80` has a port; leave it out, and let Envoy strip it from requests"),
+        ("a.com.", "`a.com.` ends with a dot; leave it out, and let Envoy strip it from requests"),
         ("a.*", "`a.*` is no host pattern; use a name, `*.` and a name, or `*`"),
         ("*.", "`*.` is no host name"),
         ("", "`` is no host name"),
