@@ -1,11 +1,14 @@
 //! Definitions that people really publish, and very large ones, through the adapter and a real Envoy.
 //!
 //! * [`real`]: every operation of ten real definitions, each called once.
+//! * [`load`]: ten thousand operations, in one API and in a thousand.
 
 #[cfg(test)]
 mod definition;
 #[cfg(test)]
 mod gateway;
+#[cfg(test)]
+mod load;
 #[cfg(test)]
 mod real;
 #[cfg(test)]
