@@ -258,6 +258,23 @@ impl miette::SourceCode for Source {
     }
 }
 
+/// `did you mean` for a near miss, else all there is.
+pub(crate) fn suggest(name: &str, known: &[&str]) -> String {
+    let nearest = known
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
+        .min_by_key(|(distance, _)| *distance);
+    match nearest {
+        Some((distance, candidate)) if distance <= candidate.len().div_ceil(3) => {
+            format!("did you mean `{candidate}`?")
+        }
+        _ => format!(
+            "known here: {}",
+            known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

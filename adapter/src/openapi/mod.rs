@@ -4,6 +4,7 @@
 //! walked over. What the definition does not say, `enforcer.yaml` does.
 
 mod extensions;
+mod fields;
 mod operations;
 mod security;
 mod servers;

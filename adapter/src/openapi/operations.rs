@@ -9,13 +9,11 @@ use crate::{
     model::Operation,
     openapi::{
         Reader,
+        fields::{METHODS, nothing_beside_reference},
         security::{Inherited, Schemes},
     },
     source::{Place, View},
 };
-
-/// The methods that a Path Item Object has a field for.
-const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
 
 impl Reader<'_> {
     pub(super) fn operations(
@@ -40,8 +38,9 @@ impl Reader<'_> {
                 complete = false;
                 continue;
             }
-            match self.library.resolve(item) {
+            match self.library.resolve_if(item, nothing_beside_reference) {
                 Ok(resolved) => {
+                    complete &= self.check_path_item(template, resolved, &item.key_place());
                     let found = self.path_item(
                         template,
                         &item.key_place(),
@@ -81,6 +80,7 @@ impl Reader<'_> {
         self.ignored_servers(item);
         for method in METHODS {
             let Some(operation) = item.get(method) else { continue };
+            complete &= self.check_operation(operation);
             self.ignored_servers(operation);
             let Some(access) = self.operation_access(item, operation, schemes, api) else {
                 complete = false;

@@ -122,7 +122,8 @@ impl Reader<'_> {
     /// `x-wso2-disable-security`.
     fn disabled(&mut self, view: View<'_>) -> Option<bool> {
         let flag = view.get("x-wso2-disable-security")?;
-        let value = flag.boolean();
+        // `"false"` in quotes is a text, which other readers take for true.
+        let value = flag.node.to_json().as_bool();
         if value.is_none() {
             self.findings.push(
                 Diagnostic::error("`x-wso2-disable-security` is neither `true` nor `false`")

@@ -185,6 +185,48 @@ fn operations_have_ids_methods_and_shared_path_items() {
     assert_eq!(operations, ["one: GET /a/{id}", "TRACE /a/{id}: TRACE /a/{id}", "PUT /b: PUT /b"]);
 }
 
+/// What is said about `paths`, and whether there is an API all the same.
+fn paths(paths: &str) -> (bool, Vec<String>) {
+    let text = format!(
+        "{HEAD}servers: [{{url: 'https://x.org'}}]\npaths: {{/ok: {{get: {{}}}}, {paths}}}\n{SCHEMES}\
+         x-open: {{get: {{security: []}}}}\nx-chain: {{$ref: '#/x-open', put: {{}}}}\n"
+    );
+    let (api, findings) = api(&text, "");
+    (api.is_some(), findings)
+}
+
+#[test]
+fn nothing_gets_lost_beside_a_reference_or_in_the_wrong_place() {
+    for (text, expected) in [
+        ("/a: {$ref: '#/x-open', get: {security: [{oauth: [x]}]}}", "`get` beside `$ref`"),
+        ("/a: {$ref: '#/x-open', security: [{oauth: [x]}]}", "`security` beside `$ref`"),
+        ("/a: {$ref: '#/x-open', x-wso2-disable-security: false}", "`x-wso2-disable-security` beside"),
+        ("/a: {$ref: '#/x-chain'}", "`put` beside `$ref`"),
+        ("/a: {security: [{oauth: [x]}], get: {}}", "a path has no `security`"),
+        ("/a: {GET: {}}", "`GET` is not a method"),
+        ("/a: {get: {$ref: '#/x-open/get'}}", "an operation cannot be a `$ref`"),
+        ("/a: []", "`/a` is a list"),
+        ("/a: {get: {x-wso2-disable-security: 'true'}}", "neither `true` nor `false`"),
+    ] {
+        let (usable, findings) = paths(text);
+        assert!(!usable && findings.len() == 1 && findings[0].contains(expected), "{text}: {findings:?}");
+    }
+}
+
+#[test]
+fn fields_that_mean_nothing_are_named() {
+    for (text, expected) in [
+        ("/a: {get: {securty: [{oauth: [x]}]}}", "unknown field `securty`"),
+        ("/a: {gett: {}}", "unknown field `gett`"),
+        ("/a: null", "`/a` has no operations"),
+    ] {
+        let (usable, findings) = paths(text);
+        assert!(usable && findings.len() == 1 && findings[0].contains(expected), "{text}: {findings:?}");
+    }
+    let beside = "/a: {$ref: '#/x-open', summary: s, description: d, servers: [], parameters: [], x-a: 1}";
+    assert_eq!(paths(beside), (true, vec![]));
+}
+
 #[test]
 fn cors_policies_of_both_spellings() {
     let cors = |extension: &str, settings: &str| {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{NOT_YET, Settings, check};
 use crate::{
-    diagnostic::{Diagnostic, Diagnostics},
+    diagnostic::{Diagnostic, Diagnostics, suggest},
     source::{Document, View},
 };
 
@@ -192,23 +192,6 @@ fn in_yaml_words(text: &str) -> String {
         ("u16", "a number from 0 to 65535"),
     ];
     WORDS.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
-}
-
-/// `did you mean` for a near miss, else all there is.
-fn suggest(name: &str, known: &[&str]) -> String {
-    let nearest = known
-        .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .min_by_key(|(distance, _)| *distance);
-    match nearest {
-        Some((distance, candidate)) if distance <= candidate.len().div_ceil(3) => {
-            format!("did you mean `{candidate}`?")
-        }
-        _ => format!(
-            "known here: {}",
-            known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-        ),
-    }
 }
 
 #[cfg(test)]

@@ -63,9 +63,20 @@ impl Library {
 
     /// What a value stands for: itself, or what its `$ref` leads to.
     pub fn resolve<'a>(&'a self, view: View<'a>) -> Result<View<'a>, Diagnostic> {
+        self.resolve_if(view, |_| Ok(()))
+    }
+
+    /// The same, after `check` has accepted each value with a `$ref` on the way: what stands beside the `$ref`
+    /// does not count.
+    pub fn resolve_if<'a>(
+        &'a self,
+        view: View<'a>,
+        check: impl Fn(View<'a>) -> Result<(), Diagnostic>,
+    ) -> Result<View<'a>, Diagnostic> {
         let mut at = view;
         for _ in 0..MAX_STEPS {
             let Some((reference, text)) = reference(at) else { return Ok(at) };
+            check(at)?;
             at = self.target(at, text).map_err(|(message, help)| {
                 Diagnostic::error(format!("`$ref: {text}` {message}")).at(reference.place()).help(help)
             })?;
