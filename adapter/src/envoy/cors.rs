@@ -25,11 +25,13 @@ pub(super) fn policy(cors: &Cors) -> Value {
     typed("envoy.extensions.filters.http.cors.v3.CorsPolicy", Value::Object(policy))
 }
 
-/// `*` alone is what Envoy compares with literally; elsewhere it stands for a part of a host name.
+/// `*` alone is what Envoy compares with literally; before a name it stands for one label or more.
 fn matcher(origin: &str) -> Value {
-    if origin == "*" || !origin.contains('*') {
-        return json!({"exact": origin});
+    match origin.split_once("*.") {
+        Some((scheme, name)) => {
+            let name = super::routes::escape(name);
+            json!({"safe_regex": {"regex": format!("{scheme}[a-z0-9._-]+\\.{name}")}})
+        }
+        None => json!({"exact": origin}),
     }
-    let parts: Vec<String> = origin.split('*').map(super::routes::escape).collect();
-    json!({"safe_regex": {"regex": parts.join("[a-zA-Z0-9.-]*")}})
 }

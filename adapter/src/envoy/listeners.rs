@@ -36,8 +36,13 @@ fn listener(gateway: &Gateway, listener: &Listener, filters: &[Value], routes: &
         let socket = json!({"name": "envoy.transport_sockets.tls", "typed_config": downstream_tls(tls)});
         chain.insert("transport_socket".to_owned(), socket);
     }
+    let same_port = gateway.settings.listeners.iter().filter(|other| other.port == listener.port).count();
+    let name = match same_port {
+        0 | 1 => format!("enforcer_{}", listener.port),
+        _ => format!("enforcer_{}_{}", listener.address, listener.port),
+    };
     json!({
-        "name": format!("enforcer_{}", listener.port),
+        "name": name,
         "address": socket_address(&listener.address, listener.port),
         "per_connection_buffer_limit_bytes": 1 << 20,
         "filter_chains": [chain],

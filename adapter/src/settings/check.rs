@@ -7,7 +7,7 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     openapi::is_header_name,
     source::View,
-    url::is_host_name,
+    url::{Url, is_host_name},
 };
 
 /// Reports values that are well formed and still cannot work. `file` is what the settings were read from.
@@ -28,21 +28,32 @@ pub fn check(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) {
 }
 
 fn listeners(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) {
-    let mut ports = BTreeSet::new();
+    if let Some(list) = file.get("listeners").filter(|list| list.is_list() && settings.listeners.is_empty()) {
+        findings.push(
+            Diagnostic::error("there is no listener, so that nothing could be called")
+                .at(list.place())
+                .help("add one (`listeners: [{port: 8080}]`), or remove the key for `0.0.0.0:8080`"),
+        );
+    }
+    let mut taken = BTreeSet::new();
     for (index, listener) in settings.listeners.iter().enumerate() {
         let view = file.descend(["listeners", index.to_string().as_str()]);
-        if listener.address.parse::<IpAddr>().is_err() {
+        let address = listener.address.parse::<IpAddr>();
+        if address.is_err() {
             findings.push(
                 Diagnostic::error(format!("`{}` is not an IP address", listener.address))
                     .at(view.descend(["address"]).place())
                     .help("write `0.0.0.0` for every IPv4 address of the machine, or `::` for every address"),
             );
         }
-        if !ports.insert(listener.port) {
+        if address.is_ok_and(|address| !taken.insert((address, listener.port))) {
             findings.push(
-                Diagnostic::error(format!("the port {} is taken by another listener", listener.port))
-                    .at(view.descend(["port"]).place())
-                    .help("give each listener a port of its own"),
+                Diagnostic::error(format!(
+                    "the port {} of `{}` is taken by another listener",
+                    listener.port, listener.address
+                ))
+                .at(view.descend(["port"]).place())
+                .help("give each listener an address or port of its own"),
             );
         }
         if let Some(tls) =
@@ -61,8 +72,11 @@ fn listeners(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) {
     }
 }
 
+/// Headers that route or frame a request (RFC 9110, sections 7.2, 7.6.1 and 7.8; RFC 9112, section 6).
+const FRAMING: [&str; 6] = ["host", "content-length", "transfer-encoding", "connection", "te", "upgrade"];
+
 fn headers(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) {
-    let mut check = |name: &str, path: &[&str]| {
+    let check = |name: &str, path: &[&str], findings: &mut Diagnostics| {
         if !is_header_name(name) {
             findings.push(
                 Diagnostic::error(format!("`{name}` is not the name of a header in lower case"))
@@ -72,12 +86,24 @@ fn headers(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) {
         }
     };
     if let Some(header) = &settings.auth.token_header {
-        check(header, &["auth", "token_header"]);
+        check(header, &["auth", "token_header"], findings);
     }
     for (number, issuer) in settings.issuers.iter().enumerate() {
         let number = number.to_string();
         for (position, mapping) in issuer.claim_headers.iter().enumerate() {
-            check(&mapping.header, &["issuers", &number, "claim_headers", &position.to_string(), "header"]);
+            let position = position.to_string();
+            let path = ["issuers", &number, "claim_headers", &position, "header"];
+            check(&mapping.header, &path, findings);
+            if FRAMING.contains(&mapping.header.as_str()) {
+                findings.push(
+                    Diagnostic::error(format!(
+                        "`{}` says how the request is sent, so that a claim cannot go there",
+                        mapping.header
+                    ))
+                    .at(file.descend(path).place())
+                    .help("choose a header that only the backend reads, such as `x-user`"),
+                );
+            }
         }
     }
 }
@@ -89,6 +115,9 @@ pub(crate) fn check_cors(cors: &Cors) -> Result<(), Diagnostic> {
         return Err(Diagnostic::error("no origin is allowed, so that the policy does nothing")
             .help("list the origins that may call: `allow_origins: [\"https://app.example.com\"]`"));
     }
+    for origin in &cors.allow_origins {
+        check_origin(origin)?;
+    }
     if cors.allow_credentials && cors.allow_origins.iter().any(|origin| origin == "*") {
         return Err(Diagnostic::error(
             "every origin may call with the user's cookies: `*` together with credentials",
@@ -96,4 +125,92 @@ pub(crate) fn check_cors(cors: &Cors) -> Result<(), Diagnostic> {
         .help("list the origins that may, or leave out the credentials"));
     }
     Ok(())
+}
+
+/// Envoy compares the `Origin` header byte for byte, so that only what browsers send can match: scheme, host
+/// in lower case, and a port that is not the scheme's own (RFC 6454, section 6.2). `*` stands for labels before
+/// a name; anywhere else it would admit hosts of other people.
+fn check_origin(origin: &str) -> Result<(), Diagnostic> {
+    let literal = origin.replacen("://*.", "://", 1);
+    if origin == "*" || Url::parse(&literal).is_ok_and(|url| url.origin() == literal) {
+        return Ok(());
+    }
+    Err(Diagnostic::error(format!("`{origin}` is not an origin that browsers send"))
+        .help("write `https://app.example.com` or `https://*.example.com`, with `:port` if it is not the usual one, or `*`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::{Source, parse};
+
+    fn findings(text: &str) -> Vec<String> {
+        let document = parse(&Source::new("enforcer.yaml", text)).unwrap();
+        let mut findings = Diagnostics::default();
+        super::super::settings(&document, &mut findings);
+        findings.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn origins_are_those_that_browsers_send() {
+        for origin in [
+            "*",
+            "https://a.com",
+            "http://localhost:3000",
+            "https://*.a.com",
+            "https://*.a.com:8443",
+            "http://[::1]:81",
+        ] {
+            assert!(check_origin(origin).is_ok(), "{origin}");
+        }
+        for origin in [
+            "null",
+            "",
+            "a.com",
+            "ftp://x",
+            "https://a.com/",
+            "https://a.com/x",
+            "https://A.com",
+            "https://a.com:443",
+            "https://u@a.com",
+            "https://*",
+            "https://*a.com",
+            "https://a*.com",
+            "https://a.*.com",
+            "https://*.*.com",
+            "https://a.com:*",
+            "*://a.com",
+            "https://*.",
+            "https://",
+        ] {
+            assert!(check_origin(origin).is_err(), "{origin}");
+        }
+    }
+
+    #[test]
+    fn listeners_are_some_and_distinct() {
+        assert!(findings("listeners: []\n")[0].contains("no listener"));
+        assert_eq!(
+            findings("listeners: [{address: 127.0.0.1, port: 80}, {address: 127.0.0.2, port: 80}]\n").len(),
+            0
+        );
+        assert!(
+            findings("listeners: [{address: '::', port: 80}, {address: '0:0::', port: 80}]\n")[0]
+                .contains("taken")
+        );
+    }
+
+    #[test]
+    fn claims_do_not_go_into_headers_of_the_connection() {
+        for header in ["host", "content-length", "transfer-encoding", "connection", "te", "upgrade", ":path"]
+        {
+            let text =
+                format!("issuers: [{{issuer: a, claim_headers: [{{claim: sub, header: '{header}'}}]}}]\n");
+            assert_eq!(findings(&text).len(), 1, "{header}");
+        }
+        assert_eq!(
+            findings("issuers: [{issuer: a, claim_headers: [{claim: sub, header: x-user}]}]\n").len(),
+            0
+        );
+    }
 }
