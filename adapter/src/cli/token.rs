@@ -21,7 +21,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NAME=VALUE", value_parser = claim)]
     claim: Vec<(String, Value)>,
     /// How long the token is valid
-    #[arg(long, value_name = "TIME", default_value = "1h")]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = ttl)]
     ttl: Span,
     /// Folder of the key, made on first use, and of the key set that verifies its tokens
     #[arg(long, value_name = "DIR", default_value = ".enforcer")]
@@ -47,6 +47,14 @@ fn token(arguments: &Arguments, shell: &Shell) -> Result<String, Diagnostic> {
     }
     claims.extend(arguments.claim.iter().cloned());
     key.sign(claims, arguments.ttl)
+}
+
+fn ttl(text: &str) -> Result<Span, String> {
+    let span: Span = text.parse().map_err(|error| format!("{error}"))?;
+    if span.duration().as_secs() == 0 {
+        return Err("the token would have expired already; give at least `1s`".to_owned());
+    }
+    Ok(span)
 }
 
 fn claim(text: &str) -> Result<(String, Value), String> {

@@ -230,6 +230,7 @@ fn calls_that_are_wrong() {
     assert_snapshot!(folder.transcript(&["check"]));
     assert_snapshot!(folder.transcript(&["build", "a.yaml", "-t", "nginx", "-o", "out"]));
     assert_snapshot!(folder.transcript(&["token", "--ttl", "5 parsecs"]));
+    assert_snapshot!(folder.transcript(&["token", "--ttl", "0s"]));
     assert_snapshot!(folder.transcript(&["token", "--claim", "a"]));
     assert_snapshot!(folder.transcript(&["--help"]));
 }
