@@ -20,8 +20,8 @@ pub(crate) fn module() -> PathBuf {
     file.canonicalize().unwrap()
 }
 
-/// `enforcer build -t envoy`: the gateway, and the text of its envoy.yaml.
-pub(crate) fn build(definitions: Vec<PathBuf>, settings: PathBuf) -> (Gateway, String) {
+/// The envoy.yaml of `enforcer build -t envoy`.
+pub(crate) fn build(definitions: Vec<PathBuf>, settings: PathBuf) -> String {
     let input =
         Input { definitions, settings: Some(settings), development: false, routed: true, online: true };
     let mut findings = Diagnostics::default();
@@ -29,6 +29,5 @@ pub(crate) fn build(definitions: Vec<PathBuf>, settings: PathBuf) -> (Gateway, S
         let said: Vec<String> = findings.iter().map(|finding| finding.to_text(false)).collect();
         panic!("the definitions were refused:\n{}", said.concat());
     };
-    let text = envoy::envoy(&gateway).into_iter().map(|(_, text)| text).collect();
-    (gateway, text)
+    envoy::envoy(&gateway).into_iter().map(|(_, text)| text).collect()
 }

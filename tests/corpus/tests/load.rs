@@ -39,7 +39,7 @@ fn load() {
 fn configure(apis: usize) -> Duration {
     let mut world = World::new().unwrap();
     let (definitions, settings) = write(&mut world, apis);
-    let (_, envoy_yaml) = gateway::build(definitions, settings);
+    let envoy_yaml = gateway::build(definitions, settings);
     let configuration = filter_configuration(&envoy_yaml);
     let (noun, kib) = (if apis == 1 { "API" } else { "APIs" }, configuration.len() >> 10);
     println!("load: {OPERATIONS} operations in {apis} {noun}, {kib} KiB of configuration");
@@ -135,7 +135,7 @@ fn configured_in(log: &LogCapture) -> Duration {
 
 /// Of `[2026-01-31 12:34:56.789][...`.
 fn time_of_day(line: &str) -> Duration {
-    let time = &line[12..24];
+    let time = line.get(12..24).unwrap();
     let fields: Vec<u64> = time.split([':', '.']).map(|field| field.parse().unwrap()).collect();
     Duration::from_secs(fields[0] * 3_600 + fields[1] * 60 + fields[2]) + Duration::from_millis(fields[3])
 }

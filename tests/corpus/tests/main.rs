@@ -8,6 +8,7 @@ mod definition;
 #[cfg(test)]
 mod gateway;
 #[cfg(test)]
+#[expect(clippy::arithmetic_side_effects, reason = "all numbers are the test's own")]
 mod load;
 #[cfg(test)]
 mod real;

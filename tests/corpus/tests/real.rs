@@ -67,7 +67,7 @@ const GATEWAYS: [Gateway; 4] = [
     Gateway {
         backend_path: "/ml",
         apis: &[
-            // A base path that is a server variable; OPTIONS operations that are open among others with scopes.
+            // A base path that is a server variable; OPTIONS operations without a `security`.
             api("webflow.com", "lucidtech-api", "/v1"),
         ],
     },

@@ -67,7 +67,7 @@ impl Running {
         let definitions = apis.iter().map(|(api, definition)| write(folder, api, definition)).collect();
         let settings_file = folder.join("enforcer.yaml");
         fs::write(&settings_file, settings.to_string()).unwrap();
-        let (_, config) = gateway::build(definitions, settings_file);
+        let config = gateway::build(definitions, settings_file);
         let running = world.start_envoy_with(&envoy.options(config)).unwrap();
         let client = running.client(gateway::LISTENER).unwrap();
         Self { backend_path, world, client, connection: None, tokens: BTreeMap::new(), made: Vec::new() }
