@@ -75,18 +75,20 @@ impl Policy {
 
     /// An operation that asks for an issuer nobody configured could never be called.
     fn check_issuers(&self, api: &Api) -> Result<(), ConfigError> {
-        let of_api = api.security.iter().map(|security| ("security".to_owned(), security));
-        let of_operations = api.operations.iter().enumerate().filter_map(|(index, operation)| {
-            Some((format!("operations[{index}].security"), operation.security.as_ref()?))
-        });
-        for (path, security) in of_api.chain(of_operations) {
-            for (index, requirement) in security.iter().enumerate() {
-                let accepted = requirement.jwt.iter().flat_map(|jwt| &jwt.issuers);
-                if let Some(stranger) = accepted.into_iter().find(|name| !self.issuers.contains(name)) {
-                    let path = format!("{path}[{index}].jwt.issuers");
-                    let problem = format!("`{stranger}` is not among `issuers`; add it there");
-                    return Err(ConfigError::at(path, problem));
-                }
+        self.check_security(api.security.as_deref()).map_err(|error| error.under("security"))?;
+        for (index, operation) in api.operations.iter().enumerate() {
+            self.check_security(operation.security.as_deref())
+                .map_err(|error| error.under(&format!("operations[{index}].security")))?;
+        }
+        Ok(())
+    }
+
+    fn check_security(&self, security: Option<&[Requirement]>) -> Result<(), ConfigError> {
+        for (index, requirement) in security.unwrap_or_default().iter().enumerate() {
+            let mut accepted = requirement.jwt.iter().flat_map(|jwt| &jwt.issuers);
+            if let Some(stranger) = accepted.find(|name| !self.issuers.contains(name)) {
+                let problem = format!("`{stranger}` is not among `issuers`; add it there");
+                return Err(ConfigError::at(format!("[{index}].jwt.issuers"), problem));
             }
         }
         Ok(())
