@@ -8,6 +8,7 @@
 mod caller;
 mod configuration;
 mod counter;
+mod extproc;
 mod fuzz;
 mod probe;
 mod replace;

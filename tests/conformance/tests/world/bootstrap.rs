@@ -96,13 +96,18 @@ fn cluster(name: &str, address: Option<SocketAddr>) -> Value {
             } } } })
         })
         .collect();
+    let protocol = match name {
+        // gRPC needs HTTP/2.
+        "ext_proc" => json!({ "http2_protocol_options": {} }),
+        _ => json!({ "http_protocol_options": { "enable_trailers": true } }),
+    };
     json!({
         "name": name,
         "type": "STATIC",
         "connect_timeout": "1s",
         "typed_extension_protocol_options": { "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
             "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-            "explicit_http_config": { "http_protocol_options": { "enable_trailers": true } },
+            "explicit_http_config": protocol,
         } },
         "load_assignment": { "cluster_name": name, "endpoints": [{ "lb_endpoints": endpoints }] },
     })

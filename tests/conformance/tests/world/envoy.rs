@@ -12,7 +12,7 @@ use super::{Answer, Ask, Host, Plugin, Seen, bootstrap};
 pub(crate) struct EnvoyHost {
     // Fields drop in this order: Envoy before what it talks to.
     envoy: Envoy,
-    upstreams: BTreeMap<&'static str, EchoBackend>,
+    upstreams: Upstreams,
     client: RawClient,
     open: BTreeMap<usize, (Connection, &'static str)>,
     begun: usize,
@@ -20,25 +20,29 @@ pub(crate) struct EnvoyHost {
 
 /// Longer than anything that Envoy is configured to wait for.
 const LIMIT: Duration = Duration::from_secs(8);
-const UPSTREAMS: [&str; 4] = ["backend", "side", "slow", "reset"];
+
+/// The upstreams that answer, by their names.
+pub(crate) type Upstreams = BTreeMap<&'static str, EchoBackend>;
+
+pub(crate) fn upstreams() -> Result<Upstreams, Error> {
+    ["backend", "side", "slow", "reset"].into_iter().map(|name| Ok((name, EchoBackend::start()?))).collect()
+}
 
 impl EnvoyHost {
     /// Runs the plugin in Envoy's Wasm filter.
     pub(crate) fn wasm(binary: &EnvoyBinary, plugin: &Plugin) -> Result<Self, Error> {
-        Self::start(binary, &bootstrap::wasm(plugin, &plugin.file()), &[], plugin.workers)
+        let filter = bootstrap::wasm(plugin, &plugin.file());
+        Self::start(binary, &filter, upstreams()?, &[], plugin.workers)
     }
 
-    /// Starts with any HTTP filter and more clusters.
+    /// Starts with any HTTP filter, and with more clusters.
     pub(crate) fn start(
         binary: &EnvoyBinary,
         filter: &Value,
+        upstreams: Upstreams,
         more: bootstrap::Clusters<'_>,
         workers: u32,
     ) -> Result<Self, Error> {
-        let upstreams: BTreeMap<_, _> = UPSTREAMS
-            .into_iter()
-            .map(|name| Ok((name, EchoBackend::start()?)))
-            .collect::<Result<_, Error>>()?;
         let mut clusters: Vec<_> =
             upstreams.iter().map(|(name, upstream)| (*name, Some(upstream.address()))).collect();
         clusters.push(("down", Some(([127, 0, 0, 1], free_port()?).into())));

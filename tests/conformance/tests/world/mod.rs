@@ -3,6 +3,7 @@
 pub(crate) mod bare;
 pub(crate) mod bootstrap;
 pub(crate) mod envoy;
+pub(crate) mod extproc;
 pub(crate) mod harness;
 
 use std::{
@@ -186,6 +187,7 @@ pub(crate) enum Where {
     FourWorkers,
     Envoy,
     OldestEnvoy,
+    ExtProc,
 }
 
 /// Runs a test on a host; says so where that host is not installed.
@@ -196,6 +198,12 @@ pub(crate) fn on(place: Where, plugin: &Plugin, test: impl FnOnce(&mut dyn Host,
         Where::FourWorkers => return test(&mut harness(4), 4),
         Where::Envoy => EnvoyBinary::find_or_skip().unwrap(),
         Where::OldestEnvoy => envoy::oldest(),
+        Where::ExtProc => {
+            if let Some(binary) = EnvoyBinary::find_or_skip().unwrap() {
+                test(&mut extproc::ExtProcHost::start(&binary, plugin).unwrap(), 1);
+            }
+            return;
+        }
     };
     if let Some(binary) = binary {
         test(&mut envoy::EnvoyHost::wasm(&binary, plugin).unwrap(), plugin.workers);
@@ -210,6 +218,7 @@ macro_rules! on_every_host {
             on_four_workers: FourWorkers, { $($name: $plugin => $test;)* }
             on_envoy: Envoy, { $($name: $plugin => $test;)* }
             on_oldest_envoy: OldestEnvoy, { $($name: $plugin => $test;)* }
+            on_ext_proc: ExtProc, { $($name: $plugin => $test;)* }
         }
     };
 }
