@@ -168,7 +168,7 @@ impl Step {
         let mut came = vec![page.styled(&phrase(answer.status), style)];
         let echo = Echo::of(&answer);
         match &echo {
-            Some(echo) => came.extend(echo.shown()),
+            Some(echo) => came.extend(echo.shown(&stage.table.token_header)),
             None => came.extend(page::body(&answer.text())),
         }
         page.entry("came", &came)?;
@@ -268,12 +268,23 @@ impl Echo {
         self.headers().find(|(other, _)| *other == name).map(|(_, value)| value)
     }
 
-    fn shown(&self) -> Vec<String> {
+    /// The request and what the gateway made of the caller. The whole answer is what curl shows.
+    fn shown(&self, token_header: &str) -> Vec<String> {
         let text = |key: &str| self.0.get(key).and_then(Value::as_str).unwrap_or_default();
-        let request = format!("the backend received: {} {}", text("method"), text("path"));
-        let headers = self.headers().map(|(name, value)| format!("   {name}: {value}"));
-        std::iter::once(request).chain(headers).flat_map(|line| page::body(&line)).collect()
+        let mut lines = vec![format!("the backend received: {} {}", text("method"), text("path"))];
+        let telling = self.headers().filter(|(name, _)| !is_usual(name));
+        lines.extend(telling.map(|(name, value)| format!("   {name}: {value}")));
+        if self.header(token_header).is_none() {
+            lines.push(format!("   (no {token_header}; the other headers are what every Envoy sends)"));
+        }
+        lines.iter().flat_map(|line| page::body(line)).collect()
     }
+}
+
+/// A header that is there with any Envoy, or because of the request's body.
+fn is_usual(name: &str) -> bool {
+    let prefixes = ["x-envoy-", "x-forwarded-", "content-"];
+    matches!(name, "host" | "x-request-id") || prefixes.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn asks(operation: &Operation, needed: &[String]) -> String {
