@@ -231,6 +231,22 @@ impl Worker {
         stream.half(side).aborted
     }
 
+    /// What `proxy_continue_stream` does. In Envoy only an assertion of debug builds keeps modules from continuing what
+    /// is not stopped.
+    pub(super) fn continue_as_asked(&mut self, id: StreamId, side: Side) {
+        let Some(stream) = self.stream(id).filter(|stream| stream.can_continue(side)) else { return };
+        let half = stream.half(side);
+        if half.iteration == Iteration::Continue {
+            let what = match side {
+                Side::Request => "request, which is not stopped: Envoy sends its trailers twice",
+                Side::Response => "response, which is not stopped: Envoy crashes, or sends nothing",
+            };
+            self.state_mut().fatal = Some(format!("stream {id}: the module continues the {what}"));
+            return;
+        }
+        self.continue_side(id, side);
+    }
+
     /// `commonContinue`: the stopped side goes on from where it stopped.
     pub(super) fn continue_side(&mut self, id: StreamId, side: Side) {
         let Some(stream) = self.stream_mut(id).filter(|stream| stream.can_continue(side)) else { return };

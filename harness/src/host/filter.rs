@@ -154,7 +154,7 @@ impl Worker {
         self.state_mut().stop_iteration = false;
         while let Some(deferred) = self.state_mut().deferred.pop_front() {
             match deferred {
-                Deferred::Continue(id, side) => self.continue_side(id, side),
+                Deferred::Continue(id, side) => self.continue_as_asked(id, side),
                 Deferred::Reply(id, reply) => self.send_local_reply(id, reply),
                 Deferred::Reset(id) => self.reset(id),
             }

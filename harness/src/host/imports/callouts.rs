@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use wasmtime::{Error, Linker};
 
-use super::{Call, Refusal, Reply, host_calls, http::to_headers, read, read_text, write_u32};
+use super::{Call, Refusal, Reply, fatal, host_calls, http::to_headers, read, read_text, write_u32};
 use crate::host::{
     abi::Status,
     event::{Event, GrpcCall, HttpCall},
@@ -147,11 +147,6 @@ fn bytes_field<'a>(fields: &[Field<'a>], wanted: u64) -> Option<&'a [u8]> {
         Field::Bytes(number, value) if *number == wanted => Some(*value),
         _ => None,
     })
-}
-
-fn fatal(call: &mut Call<'_>, reason: String) -> Refusal {
-    call.data_mut().fatal = Some(reason.clone());
-    Refusal::Trap(Error::msg(reason))
 }
 
 #[expect(clippy::too_many_arguments, reason = "the ABI has them")]

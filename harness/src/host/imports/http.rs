@@ -2,7 +2,7 @@
 
 use wasmtime::{Error, Linker};
 
-use super::{Call, Refusal, Reply, give, host_calls, invalid_memory, read, read_text, write_u32};
+use super::{Call, Refusal, Reply, fatal, give, host_calls, invalid_memory, read, read_text, write_u32};
 use crate::host::{
     abi::{BufferType, MapType, Side, Status},
     headers::HeaderMap,
@@ -257,6 +257,7 @@ fn continue_stream(call: &mut Call<'_>, kind: u32) -> Reply {
 
 fn close_stream(call: &mut Call<'_>, kind: u32) -> Reply {
     stream_side(kind)?;
+    forbid_at_the_end(call, "proxy_close_stream")?;
     let state = call.data_mut();
     let id = state.context();
     if let Some(stream) = state.streams.get_mut(&id) {
@@ -264,6 +265,16 @@ fn close_stream(call: &mut Call<'_>, kind: u32) -> Reply {
         state.deferred.push_back(Deferred::Reset(id));
     }
     Ok(())
+}
+
+/// Envoy crashes, or logs the request twice, when a stream is answered or cut from `proxy_on_log` on.
+fn forbid_at_the_end(call: &mut Call<'_>, name: &str) -> Reply {
+    match call.data().stream() {
+        Some(stream) if stream.closing => {
+            Err(fatal(call, format!("`{name}` for a stream that is over: Envoy does not survive it")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Streams of an HTTP filter are 0 and 1; 2 and 3 are those of network filters.
@@ -302,6 +313,7 @@ fn send_local_response(
         // Details are one word in access logs.
         details: details.replace(|c: char| c.is_ascii_whitespace(), "_"),
     };
+    forbid_at_the_end(call, "proxy_send_local_response")?;
     let state = call.data_mut();
     let id = state.context();
     if state.streams.contains_key(&id) {

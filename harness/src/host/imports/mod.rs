@@ -35,6 +35,12 @@ impl From<Error> for Refusal {
 
 pub(crate) type Reply = Result<(), Refusal>;
 
+/// Ends the VM, and with it the test, where Envoy as a whole would die or do what nobody can want.
+fn fatal(call: &mut Call<'_>, reason: String) -> Refusal {
+    call.data_mut().fatal = Some(reason.clone());
+    Refusal::Trap(Error::msg(reason))
+}
+
 fn answer(reply: Reply) -> Result<u32, Error> {
     match reply {
         Ok(()) => Ok(Status::Ok as u32),
