@@ -10,6 +10,7 @@ mod configuration;
 mod counter;
 mod extproc;
 mod fuzz;
+mod misuse;
 mod probe;
 mod replace;
 mod shared_fetch;

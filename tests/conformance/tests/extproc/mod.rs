@@ -92,7 +92,6 @@ pub(crate) fn filter() -> Value {
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor",
             "grpc_service": { "envoy_grpc": { "cluster_name": "ext_proc" } },
-            "message_timeout": "5s",
             "processing_mode": {
                 "request_header_mode": "SEND",
                 "request_body_mode": "FULL_DUPLEX_STREAMED",
