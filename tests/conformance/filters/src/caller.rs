@@ -1,5 +1,5 @@
-//! Calls other services in the middle of a request or of its response, and passes on what they answered in
-//! `x-answers`.
+//! Calls other services in the middle of a request or of its response, and passes on what they answered: in the
+//! header `x-answers`, or as the body.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use enforcer_core::{
     config::ConfigError,
     cx::{Callout, CalloutError, CalloutReply, Cx, GrpcCall, HttpCall},
     edits::Edits,
-    filter::{Capabilities, Event, Filter, Needs, Next, Step, Until},
+    filter::{BodyMode, Capabilities, Event, Filter, Needs, Next, Step, Until},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -29,10 +29,23 @@ pub(crate) struct Config {
     #[serde(default)]
     any: bool,
     deadline_ms: u64,
-    /// Call when the response comes, not the request.
     #[serde(default)]
-    on_response: bool,
+    at: Place,
 }
+
+/// Where the calls are made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Place {
+    #[default]
+    RequestHead,
+    RequestBody,
+    ResponseHead,
+    ResponseBody,
+}
+
+/// Largest body that is replaced.
+const LIMIT: usize = 1000;
 
 /// One request: which round of calls is under way, of two.
 #[derive(Debug, Default)]
@@ -56,10 +69,12 @@ impl Filter for Caller {
 
     fn on_event(&mut self, rounds: &mut Rounds, event: Event<'_>, _cx: &mut Cx<'_>) -> Step {
         match event {
-            Event::RequestHead if self.config.on_response => {
-                Step::Continue(Edits::next(Next { response_head: true, ..Next::default() }))
+            Event::RequestHead if self.config.at != Place::RequestHead => {
+                Step::Continue(Edits::next(self.wanted()))
             }
-            Event::RequestHead | Event::ResponseHead => self.call(),
+            Event::RequestHead | Event::ResponseHead | Event::RequestBody(_) | Event::ResponseBody(_) => {
+                self.call()
+            }
             // A second round at once, while answers to the first may still be under way.
             Event::Callouts(answers) => {
                 rounds.seen.push(answers.iter().map(show).collect::<Vec<_>>().join(","));
@@ -76,10 +91,25 @@ impl Filter for Caller {
 
 impl Caller {
     fn next(&self, rounds: &Rounds) -> Step {
+        let answers = rounds.seen.join("; ");
         if rounds.seen.len() < 2 {
-            self.call()
-        } else {
-            Step::Continue(Edits::default().set("x-answers", rounds.seen.join("; ")))
+            return self.call();
+        }
+        Step::Continue(match self.config.at {
+            Place::RequestHead | Place::ResponseHead => Edits::default().set("x-answers", answers),
+            Place::RequestBody | Place::ResponseBody => {
+                Edits { body: Some(answers.into_bytes()), ..Edits::default() }
+            }
+        })
+    }
+
+    fn wanted(&self) -> Next {
+        let none = Next::default();
+        match self.config.at {
+            Place::RequestHead => none,
+            Place::RequestBody => Next { request_body: BodyMode::Rewrite(LIMIT), ..none },
+            Place::ResponseHead => Next { response_head: true, ..none },
+            Place::ResponseBody => Next { response_body: BodyMode::Rewrite(LIMIT), ..none },
         }
     }
 

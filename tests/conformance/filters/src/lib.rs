@@ -1,15 +1,14 @@
 //! Tiny filters, one for each thing that a host must get right before a product can stand on it: streaming,
 //! replacing a body, sharing a fetch, calling others. Chosen by `root_id`.
+#![cfg(target_os = "wasi")]
 
 mod caller;
 mod counter;
 mod replace;
 mod shared_fetch;
 
-#[cfg(target_os = "wasi")]
 use enforcer_core::chain::Chain;
 
-#[cfg(target_os = "wasi")]
 proxy_wasm::main! {{
     proxy_wasm::set_root_context(|context_id| match enforcer_proxy::root_id().as_str() {
         "caller" => enforcer_proxy::root::<caller::Caller>(context_id),
