@@ -9,7 +9,12 @@ use crate::world::{Answer, Ask, Host, Plugin, on_every_host};
 
 on_every_host! {
     gets_every_kind_of_answer: calling(json!({ "clusters": EVERY })) => every_kind;
-    gets_them_for_a_response_too: calling(json!({ "clusters": EVERY, "on_response": true })) => every_kind_late;
+    gets_them_in_a_body: calling(json!({ "clusters": EVERY, "at": "request_body" })) => in_the_request;
+    gets_them_in_a_body_whose_head_is_held:
+        calling(json!({ "clusters": EVERY, "at": "request_body" })).stop_iteration() => in_the_request;
+    gets_them_for_a_response: calling(json!({ "clusters": EVERY, "at": "response_head" })) => for_the_response;
+    gets_them_in_the_body_of_a_response:
+        calling(json!({ "clusters": EVERY, "at": "response_body" })) => in_the_response;
     goes_on_with_one_answer: calling(json!({ "clusters": ["slow", "side"], "any": true })) => one_is_enough;
     goes_on_when_none_is_left: calling(json!({ "clusters": ["reset", "down"], "any": true })) => none_is_left;
     goes_on_at_the_deadline: calling(json!({ "clusters": ["slow", "side"], "deadline_ms": 200 })) => too_late;
@@ -51,11 +56,41 @@ fn every_kind(host: &mut dyn Host, _workers: u32) {
     assert_eq!(answers(host), format!("{ANSWERS}; {ANSWERS}"));
 }
 
-fn every_kind_late(host: &mut dyn Host, _workers: u32) {
+/// Each way in which a body can come, replaced by the answers.
+fn in_the_request(host: &mut dyn Host, _workers: u32) {
+    set(host);
+    for ask in [
+        Ask::sized("/", b"body"),
+        Ask::post("/", &[b"bo", b"dy"]),
+        Ask::post("/", &[b"bo", b"dy"]).trailer("x-end", "1"),
+    ] {
+        assert_eq!(host.ask(&ask).status, 200);
+        let received = host.received("backend");
+        let seen = received.last().unwrap();
+        assert_eq!(seen.body.escape_ascii().to_string(), format!("{ANSWERS}; {ANSWERS}"), "{ask:?}");
+        assert_eq!(seen.trailers.contains("x-end"), ask.trailers.contains("x-end"));
+    }
+    assert_eq!(host.received("backend").len(), 3);
+}
+
+fn for_the_response(host: &mut dyn Host, _workers: u32) {
     set(host);
     let answer = host.ask(&Ask::get("/"));
     assert_eq!(answer.headers.text("x-answers"), Some(format!("{ANSWERS}; {ANSWERS}")));
     assert!(answer.complete);
+}
+
+fn in_the_response(host: &mut dyn Host, _workers: u32) {
+    set(host);
+    for trailers in [None, Some(Fields::new().with("x-end", "1"))] {
+        let headers = Fields::new();
+        let after = Duration::ZERO;
+        let reply = Answer::Reply { status: 200, headers, body: b"body", trailers: trailers.clone(), after };
+        host.answer("backend", reply);
+        let answer = host.ask(&Ask::get("/"));
+        assert_eq!(answer.body.escape_ascii().to_string(), format!("{ANSWERS}; {ANSWERS}"));
+        assert_eq!((answer.complete, answer.trailers.contains("x-end")), (true, trailers.is_some()));
+    }
 }
 
 fn one_is_enough(host: &mut dyn Host, _workers: u32) {

@@ -41,10 +41,10 @@ fn a_shared_fetch_never_traps() {
 
 #[test]
 fn a_caller_never_traps() {
-    for on_response in [false, true] {
+    for at in ["request_head", "request_body", "response_head", "response_body"] {
         let clusters = json!(["side", "empty", "slow", "no_such_cluster"]);
         let calling = json!({
-            "clusters": clusters, "grpc": ["side", "down"], "deadline_ms": 50, "any": true, "on_response": on_response,
+            "clusters": clusters, "grpc": ["side", "down"], "deadline_ms": 50, "any": true, "at": at,
         });
         never_traps(&Plugin::filter("caller", calling.clone()));
         never_traps(&Plugin::filter("caller", calling).stop_iteration());

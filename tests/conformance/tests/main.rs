@@ -8,6 +8,7 @@
 mod caller;
 mod configuration;
 mod counter;
+mod early;
 mod extproc;
 mod fuzz;
 mod misuse;

@@ -14,7 +14,7 @@ use std::{
 use enforcer_testbed::{EnvoyBinary, Fields, Version};
 use serde_json::json;
 
-use crate::world::{Answer, Ask, Host, Plugin, Seen, envoy::EnvoyHost, harness::HarnessHost};
+use crate::world::{Answer, Ask, Host, Plugin, Seen, bootstrap, envoy::EnvoyHost, harness::HarnessHost};
 
 #[test]
 fn the_harness_answers_as_expected() {
@@ -103,12 +103,34 @@ fn check(host_name: &str, release: &str, start: &dyn Fn() -> Box<dyn Host>) {
     follow(&ask, "pause-and-buffer response_headers");
     follow(&ask, "call log");
     follow(&ask, "call done");
+    for phase in ["request_headers", "response_body"] {
+        courses.extend(trapped(&mut *start(), phase));
+    }
     let differences = [
         compare("calls", host_name, release, &calls.lines()),
         compare("courses", host_name, release, &courses),
     ];
     let differences: String = differences.into_iter().flatten().collect();
     assert!(differences.is_empty(), "{host_name} answers otherwise:\n{differences}");
+}
+
+/// What a module that traps costs: this request, the next one, and those after the VM has come back.
+fn trapped(host: &mut dyn Host, phase: &str) -> Vec<String> {
+    set_upstreams(host);
+    started(host);
+    let ask = Ask::post("/probe", &[b"request"]).trailer("x-probe-twice", "1");
+    let answer = |host: &mut dyn Host, what: &str| {
+        let client = host.ask(&ask.clone().header("x-probe-do", what));
+        format!("{} {}", client.status, if client.complete { "complete" } else { "cut" })
+    };
+    let mut lines = vec![String::new(), format!("# trap {phase}")];
+    lines.push(format!("client: {}", answer(host, &format!("trap {phase}"))));
+    lines.push(format!("client, at once: {}", answer(host, "watch")));
+    host.pass(bootstrap::RELOADED);
+    lines.push(format!("client, later: {}", answer(host, "watch")));
+    wait(host, |_, codes| codes.len() == 3);
+    lines.extend(host.details().into_iter().map(|details| format!("details: {details}")));
+    lines
 }
 
 fn noted(fields: Fields) -> Fields {

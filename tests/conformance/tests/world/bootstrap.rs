@@ -1,6 +1,6 @@
 //! An Envoy configuration with one HTTP filter under test.
 
-use std::{net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -8,6 +8,9 @@ use super::Plugin;
 
 /// The clusters beside `backend`, and where each one listens; `None` has no endpoint.
 pub(crate) type Clusters<'a> = &'a [(&'a str, Option<SocketAddr>)];
+
+/// After this time a VM that has died comes back: the interval below, and half of it for Envoy's jitter.
+pub(crate) const RELOADED: Duration = Duration::from_millis(3200);
 
 /// One listener, `ingress`, that sends everything through `filter` to the cluster `backend`.
 pub(crate) fn bootstrap(filter: &Value, clusters: Clusters<'_>) -> String {
@@ -29,6 +32,8 @@ pub(crate) fn wasm(plugin: &Plugin, file: &Path) -> Value {
                 "root_id": plugin.root_id,
                 "allow_on_headers_stop_iteration": plugin.stop_iteration,
                 "failure_policy": "FAIL_RELOAD",
+                // Counted from the start of the VM, so a slow machine needs more than the usual second.
+                "reload_config": { "backoff": { "base_interval": "2s" } },
                 "configuration": {
                     "@type": "type.googleapis.com/google.protobuf.StringValue",
                     "value": plugin.configuration.to_string(),
