@@ -2,15 +2,18 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use enforcer_core::identity::Identity;
+use enforcer_core::identity::Caller;
 use serde_json::{Map, Value};
 
-use crate::{config::Issuer, refusal::Refusal};
+use crate::{
+    config::{Issuer, RequiredClaim},
+    refusal::Refusal,
+};
 
 /// Scopes of a token: one string with spaces (RFC 8693 section 4.2), or an array (WSO2, Azure).
 pub fn scopes(claims: &Map<String, Value>, issuer: &Issuer) -> Vec<String> {
     let claim = match &issuer.scopes_claim {
-        Some(name) => claims.get(name),
+        Some(name) => find(claims, name),
         None => claims.get("scope").or_else(|| claims.get("scp")),
     };
     match claim {
@@ -20,23 +23,72 @@ pub fn scopes(claims: &Map<String, Value>, issuer: &Issuer) -> Vec<String> {
     }
 }
 
-/// Checks `exp`, `nbf` and `aud` (RFC 7519 section 4.1) and returns when the token ends, leeway included.
+/// Checks `exp`, `nbf`, `iat` and `aud` (RFC 7519 section 4.1), revocation, key confirmation and the claims that
+/// the issuer must send, and returns when the token ends, leeway included.
 /// Stricter than Choreo Connect: `exp` must be there, and `nbf` and configured audiences count.
 pub fn check(claims: &Map<String, Value>, issuer: &Issuer, now: Duration) -> Result<Duration, Refusal> {
-    let leeway = issuer.leeway.duration();
-    let expires = time(claims, "exp")?.ok_or(Refusal::BadClaim("exp"))?.saturating_add(leeway);
-    if now >= expires {
-        return Err(Refusal::Expired { ago: now.saturating_sub(expires) });
-    }
-    if let Some(start) = time(claims, "nbf")?
-        && now.saturating_add(leeway) < start
-    {
-        return Err(Refusal::NotYetValid { early: start.saturating_sub(now) });
-    }
+    let expires = check_times(claims, issuer, now)?;
     if !issuer.audiences.is_empty() && !has_audience(claims, &issuer.audiences) {
         return Err(Refusal::Audience { expected: issuer.audiences.join(", ") });
     }
-    Ok(expires)
+    // A token that only the holder of some key may use (RFC 7800): whoever sent it has shown none here.
+    if claims.contains_key("cnf") {
+        return Err(Refusal::Bound);
+    }
+    let id = claims.get("jti").and_then(Value::as_str);
+    if id.is_some_and(|id| issuer.revoked.iter().any(|revoked| revoked == id)) {
+        return Err(Refusal::Revoked);
+    }
+    match issuer.required_claims.iter().find(|required| !is_satisfied(required, claims)) {
+        Some(required) => Err(Refusal::RequiredClaim { name: required.claim.clone() }),
+        None => Ok(expires),
+    }
+}
+
+fn check_times(claims: &Map<String, Value>, issuer: &Issuer, now: Duration) -> Result<Duration, Refusal> {
+    let leeway = issuer.leeway.duration();
+    let expires = match time(claims, "exp")? {
+        None if issuer.require_exp => return Err(Refusal::BadClaim("exp")),
+        None => Duration::MAX,
+        Some(end) => end.saturating_add(leeway),
+    };
+    if now >= expires {
+        return Err(Refusal::Expired { ago: now.saturating_sub(expires) });
+    }
+    let not_before = time(claims, "nbf")?;
+    let issued = time(claims, "iat")?;
+    if let Some(start) = not_before.max(issued).filter(|start| now.saturating_add(leeway) < *start) {
+        return Err(Refusal::NotYetValid { early: start.saturating_sub(now) });
+    }
+    let Some(max_age) = issuer.max_age else { return Ok(expires) };
+    let issued = issued.ok_or(Refusal::BadClaim("iat"))?;
+    let too_old = issued.saturating_add(max_age.duration()).saturating_add(leeway);
+    if now >= too_old {
+        return Err(Refusal::TooOld { max_age });
+    }
+    Ok(expires.min(too_old))
+}
+
+fn is_satisfied(required: &RequiredClaim, claims: &Map<String, Value>) -> bool {
+    let accepted = |value: &Value| match value {
+        Value::String(text) => required.one_of.contains(text),
+        Value::Number(_) | Value::Bool(_) => required.one_of.contains(&value.to_string()),
+        _ => false,
+    };
+    match find(claims, &required.claim) {
+        None | Some(Value::Null) => false,
+        Some(_) if required.one_of.is_empty() => true,
+        Some(Value::Array(list)) => list.iter().any(accepted),
+        Some(value) => accepted(value),
+    }
+}
+
+/// A claim by its name; where none has it, dots lead into objects (`realm_access.roles`).
+fn find<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
+    claims.get(name).or_else(|| {
+        let (outer, inner) = name.split_once('.')?;
+        find(claims.get(outer)?.as_object()?, inner)
+    })
 }
 
 /// A NumericDate (RFC 7519 section 2). Times before 1970 are as good as 1970.
@@ -61,29 +113,30 @@ fn has_audience(claims: &Map<String, Value>, accepted: &[String]) -> bool {
     }
 }
 
-/// The caller as later filters see it; API and operation are filled in for each request.
-pub fn identity(claims: &Map<String, Value>, issuer: &Issuer) -> Identity {
+/// The caller as later filters see it.
+pub fn caller(claims: &Map<String, Value>, issuer: &Issuer) -> Caller {
     let consumer = match &issuer.consumer_claim {
         Some(name) => text(claims, name),
         None => text(claims, "azp").or_else(|| text(claims, "client_id")),
     };
-    let named = issuer
-        .claim_headers
-        .iter()
-        .filter_map(|mapping| Some((mapping.claim.clone(), text(claims, &mapping.claim)?)));
-    Identity {
+    let mut named = BTreeMap::new();
+    for mapping in &issuer.claim_headers {
+        if let Some(value) = text(claims, &mapping.claim) {
+            named.insert(mapping.claim.clone(), value);
+        }
+    }
+    Caller {
         issuer: issuer.issuer.clone(),
         subject: text(claims, "sub").unwrap_or_default(),
         consumer: consumer.unwrap_or_default(),
         scopes: scopes(claims, issuer),
-        claims: named.collect::<BTreeMap<_, _>>(),
-        ..Identity::default()
+        claims: named,
     }
 }
 
 /// A claim as text that is safe in a header: strings as they are, anything else as JSON.
 fn text(claims: &Map<String, Value>, name: &str) -> Option<String> {
-    let text = match claims.get(name)? {
+    let text = match find(claims, name)? {
         Value::Null => return None,
         Value::String(text) => text.clone(),
         other => other.to_string(),
@@ -132,6 +185,58 @@ mod tests {
         assert!(matches!(verdict(&json!({"exp": -1}), &[]), Err(Refusal::Expired { .. })));
     }
 
+    fn under(settings: &Value, claims: &Value) -> Result<Duration, Refusal> {
+        let mut issuer = json!({"issuer": "https://idp", "jwks": {"inline": {}}});
+        issuer.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        let issuer = serde_json::from_value(issuer).unwrap();
+        check(claims.as_object().unwrap(), &issuer, Duration::from_secs(1000))
+    }
+
+    #[test]
+    fn expiry_may_be_left_to_the_age() {
+        assert_eq!(under(&json!({"require_exp": false}), &json!({})), Ok(Duration::MAX));
+        let aged = json!({"require_exp": false, "max_age": "100s"});
+        assert_eq!(under(&aged, &json!({"iat": 900})), Ok(Duration::from_secs(1005)));
+        assert_eq!(under(&aged, &json!({"iat": 950, "exp": 1002})), Ok(Duration::from_secs(1007)));
+        assert!(matches!(under(&aged, &json!({"iat": 895})), Err(Refusal::TooOld { .. })));
+        assert_eq!(under(&aged, &json!({})), Err(Refusal::BadClaim("iat")));
+    }
+
+    #[test]
+    fn a_token_from_the_future_is_not_valid_yet() {
+        assert!(verdict(&json!({"exp": 2000, "iat": 1005}), &[]).is_ok());
+        assert!(matches!(verdict(&json!({"exp": 2000, "iat": 1006}), &[]), Err(Refusal::NotYetValid { .. })));
+        assert_eq!(verdict(&json!({"exp": 2000, "iat": "1000"}), &[]), Err(Refusal::BadClaim("iat")));
+    }
+
+    #[test]
+    fn revoked_and_bound_tokens_are_refused() {
+        let revoked = json!({"revoked": ["t-1"]});
+        assert_eq!(under(&revoked, &json!({"exp": 2000, "jti": "t-1"})), Err(Refusal::Revoked));
+        assert!(under(&revoked, &json!({"exp": 2000, "jti": "t-10"})).is_ok());
+        assert!(under(&revoked, &json!({"exp": 2000})).is_ok());
+        assert_eq!(under(&json!({}), &json!({"exp": 2000, "cnf": {"jkt": "x"}})), Err(Refusal::Bound));
+    }
+
+    #[test]
+    fn required_claims_are_looked_for() {
+        let tenant = json!({"required_claims": [{"claim": "tenant", "one_of": ["acme", "7", "true"]}]});
+        for good in [json!("acme"), json!(["x", "acme"]), json!(7), json!(true)] {
+            assert!(under(&tenant, &json!({"exp": 2000, "tenant": good})).is_ok(), "{good}");
+        }
+        for bad in
+            [json!("acm"), json!(["x"]), json!([["acme"]]), json!({"acme": 1}), json!(null), json!(7.5)]
+        {
+            let refusal = Refusal::RequiredClaim { name: "tenant".to_owned() };
+            assert_eq!(under(&tenant, &json!({"exp": 2000, "tenant": bad})), Err(refusal), "{bad}");
+        }
+        let nested = json!({"required_claims": [{"claim": "realm_access.roles", "one_of": ["admin"]}, {"claim": "sub"}]});
+        let roles = json!({"exp": 2000, "sub": "", "realm_access": {"roles": ["user", "admin"]}});
+        assert!(under(&nested, &roles).is_ok());
+        assert!(under(&nested, &json!({"exp": 2000, "sub": "", "realm_access": ["roles"]})).is_err());
+        assert!(under(&nested, &json!({"exp": 2000, "sub": "", "realm_access.roles": "admin"})).is_ok());
+    }
+
     #[test]
     fn one_audience_of_several_is_enough() {
         let accepted = &["a", "b"];
@@ -157,7 +262,7 @@ mod tests {
 
     #[test]
     fn claims_in_headers_have_no_line_breaks() {
-        let of = |claims: &Value| identity(claims.as_object().unwrap(), &issuer(&[])).claims;
+        let of = |claims: &Value| caller(claims.as_object().unwrap(), &issuer(&[])).claims;
         assert_eq!(of(&json!({"tenant": "acme"}))["tenant"], "acme");
         assert_eq!(of(&json!({"tenant": {"id": 7}}))["tenant"], r#"{"id":7}"#);
         assert!(of(&json!({"tenant": "a\r\nx-admin: 1"})).is_empty());

@@ -8,6 +8,8 @@ use enforcer_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod defaults;
+
 /// Configuration of the auth filter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -18,24 +20,59 @@ pub struct AuthConfig {
     /// Present: a request that matches none of the operations is refused with 404.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub apis: Vec<Api>,
-    /// Header that carries `Bearer <token>`. Lower case.
-    #[serde(default = "authorization", skip_serializing_if = "is_authorization")]
-    pub token_header: String,
+    /// Where a token may be. Absent: `Authorization: Bearer <token>`. A request with tokens in two places,
+    /// or two in one, is refused (RFC 6750 section 2).
+    #[serde(default = "defaults::token_sources", skip_serializing_if = "defaults::is_token_sources")]
+    pub token_sources: Vec<TokenSource>,
     /// Leave the token in the request for the backend.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(default, skip_serializing_if = "defaults::is_false")]
     pub forward_token: bool,
     /// How error bodies are written.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "defaults::is_default")]
     pub errors: Dialect,
     /// `shadow`: decide, count and log, but let everything through.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(default, skip_serializing_if = "defaults::is_default")]
     pub mode: Mode,
     /// `realm` of `WWW-Authenticate`.
-    #[serde(default = "choreo_connect", skip_serializing_if = "is_choreo_connect")]
+    #[serde(default = "defaults::choreo_connect", skip_serializing_if = "defaults::is_choreo_connect")]
     pub realm: String,
-    /// Memory for verified tokens on each worker; `0B` switches the cache off.
-    #[serde(default = "cache_size", skip_serializing_if = "is_cache_size")]
+    /// Memory for tokens that were verified, on each worker, and a sixteenth of it more for those whose
+    /// signature was found wrong; `0B` switches both caches off.
+    #[serde(default = "defaults::token_cache", skip_serializing_if = "defaults::is_token_cache")]
     pub token_cache: ByteSize,
+    /// Longest token that is looked at.
+    #[serde(default = "defaults::max_token", skip_serializing_if = "defaults::is_max_token")]
+    pub max_token: ByteSize,
+    /// How many signatures each worker may check in a second that Envoy cannot check natively (PS*, EdDSA, and
+    /// all but HS* where it lacks `verify_signature`): each takes the worker up to half a millisecond. ES256 counts
+    /// as three, ES384 as nine. Beyond it: 503.
+    #[serde(
+        default = "defaults::verification_budget",
+        skip_serializing_if = "defaults::is_verification_budget"
+    )]
+    pub verification_budget: u32,
+}
+
+/// A place in a request where a token may be. Each is looked at only if it is named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenSource {
+    Header(HeaderSource),
+    /// Name of a query parameter (RFC 6750 section 2.3). Such tokens end up in logs: avoid them.
+    Query(String),
+    /// Name of a cookie.
+    Cookie(String),
+}
+
+/// A header that carries a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HeaderSource {
+    pub name: String,
+    /// Authentication scheme (RFC 9110 section 11.1) before the token, in upper or lower case; empty: the
+    /// value is the token.
+    #[serde(default = "defaults::scheme", skip_serializing_if = "defaults::is_scheme")]
+    pub scheme: String,
 }
 
 /// An authorization server whose tokens are accepted.
@@ -49,11 +86,27 @@ pub struct Issuer {
     /// One of these must be among the token's `aud`. Empty: `aud` is not looked at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audiences: Vec<String>,
-    /// Signature algorithms accepted from this issuer.
-    #[serde(default = "algorithms", skip_serializing_if = "is_algorithms")]
-    pub algorithms: Vec<Algorithm>,
-    /// Clock difference tolerated for `exp` and `nbf`.
-    #[serde(default = "leeway", skip_serializing_if = "is_leeway")]
+    /// Signature algorithms accepted from this issuer. Absent: of each key the one that its `alg` names, else
+    /// RS256 for RSA, ES256 or ES384 for EC by its curve, EdDSA for Ed25519, and none for a symmetric key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub algorithms: Option<Vec<Algorithm>>,
+    /// Which `typ` the token's header must have. Absent: any that an access token has.
+    #[serde(default, skip_serializing_if = "defaults::is_default")]
+    pub typ: TokenType,
+    /// Whether a token without `exp` is refused.
+    #[serde(default = "defaults::yes", skip_serializing_if = "defaults::is_yes")]
+    pub require_exp: bool,
+    /// Greatest age by `iat`, which must then be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<Span>,
+    /// Claims that must be there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub required_claims: Vec<RequiredClaim>,
+    /// `jti` of tokens that are refused although nothing else is wrong with them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revoked: Vec<String>,
+    /// Clock difference tolerated for `exp`, `nbf` and `iat`.
+    #[serde(default = "defaults::leeway", skip_serializing_if = "defaults::is_leeway")]
     pub leeway: Span,
     /// Claim that names the client application. Absent: `azp`, else `client_id`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,9 +123,12 @@ pub struct Issuer {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Jwks {
-    /// The key set itself: `{"keys": [...]}`.
+    /// The key set itself: `{"keys": [...]}`. One of symmetric keys (`kty: oct`) is accepted here only, and
+    /// must hold no others.
     Inline(serde_json::Value),
-    /// A URL, fetched through an Envoy cluster.
+    /// Public keys (`PUBLIC KEY`, `RSA PUBLIC KEY`) and certificates (`CERTIFICATE`) in PEM (RFC 7468).
+    Pem(String),
+    /// A URL that gives either, fetched through an Envoy cluster.
     Remote(RemoteJwks),
 }
 
@@ -85,17 +141,41 @@ pub struct RemoteJwks {
     /// `https://idp.example.com/jwks`. Scheme and port are the cluster's business.
     pub url: String,
     /// How long one fetch may take.
-    #[serde(default = "fetch_timeout", skip_serializing_if = "is_fetch_timeout")]
+    #[serde(default = "defaults::fetch_timeout", skip_serializing_if = "defaults::is_fetch_timeout")]
     pub timeout: Span,
     /// Age at which the keys are fetched again, in the background.
-    #[serde(default = "refresh", skip_serializing_if = "is_refresh")]
+    #[serde(default = "defaults::refresh", skip_serializing_if = "defaults::is_refresh")]
     pub refresh: Span,
     /// Age at which keys that could not be refreshed are no longer trusted.
-    #[serde(default = "max_stale", skip_serializing_if = "is_max_stale")]
+    #[serde(default = "defaults::max_stale", skip_serializing_if = "defaults::is_max_stale")]
     pub max_stale: Span,
     /// How soon after a fetch a token with an unknown key id may cause another one.
-    #[serde(default = "cooldown", skip_serializing_if = "is_cooldown")]
+    #[serde(default = "defaults::cooldown", skip_serializing_if = "defaults::is_cooldown")]
     pub cooldown: Span,
+}
+
+/// What `typ` in a token's header must say. A media type without its `application/`, in upper or lower case
+/// (RFC 7515 section 4.1.9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum TokenType {
+    /// `JWT`, `at+jwt`, or nothing: not a token of another kind, such as `logout+jwt` (RFC 8725 section 3.11).
+    #[default]
+    #[serde(rename = "any")]
+    Any,
+    /// `at+jwt` alone (RFC 9068 section 4).
+    #[serde(rename = "at+jwt")]
+    AtJwt,
+}
+
+/// A claim that a token must have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RequiredClaim {
+    /// Its name; where no claim has it, dots lead into objects: `realm_access.roles`.
+    pub claim: String,
+    /// It must be one of these, or a list that has one of them. Empty: it must be there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub one_of: Vec<String>,
 }
 
 /// A claim that becomes a request header.
@@ -107,11 +187,22 @@ pub struct ClaimHeader {
     pub header: String,
 }
 
-/// Signature algorithms (RFC 7518 section 3.1).
+/// Signature algorithms (RFC 7518 section 3.1, RFC 8037). ES512 is not supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Algorithm {
     RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
     ES256,
+    ES384,
+    /// On Ed25519.
+    EdDSA,
+    HS256,
+    HS384,
+    HS512,
 }
 
 /// An API: where it is, and what it consists of.
@@ -125,7 +216,7 @@ pub struct Api {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
     /// Path prefix of every operation, on segment borders.
-    #[serde(default = "root", skip_serializing_if = "is_root")]
+    #[serde(default = "defaults::root", skip_serializing_if = "defaults::is_root")]
     pub base_path: String,
     /// What operations ask for that do not say so themselves. Absent: a valid token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -183,90 +274,29 @@ pub enum Scopes {
     AnyOf(Vec<String>),
 }
 
-fn authorization() -> String {
-    "authorization".to_owned()
-}
+impl Algorithm {
+    const ALL: [(Self, &'static str); 12] = [
+        (Self::RS256, "RS256"),
+        (Self::RS384, "RS384"),
+        (Self::RS512, "RS512"),
+        (Self::PS256, "PS256"),
+        (Self::PS384, "PS384"),
+        (Self::PS512, "PS512"),
+        (Self::ES256, "ES256"),
+        (Self::ES384, "ES384"),
+        (Self::EdDSA, "EdDSA"),
+        (Self::HS256, "HS256"),
+        (Self::HS384, "HS384"),
+        (Self::HS512, "HS512"),
+    ];
 
-fn is_authorization(header: &String) -> bool {
-    *header == authorization()
-}
+    /// The algorithm of this `alg`, letter for letter.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(_, known)| *known == name).map(|(algorithm, _)| *algorithm)
+    }
 
-fn choreo_connect() -> String {
-    "Choreo Connect".to_owned()
-}
-
-fn is_choreo_connect(realm: &String) -> bool {
-    *realm == choreo_connect()
-}
-
-fn root() -> String {
-    "/".to_owned()
-}
-
-fn is_root(path: &String) -> bool {
-    *path == root()
-}
-
-fn cache_size() -> ByteSize {
-    ByteSize::from_bytes(4 << 20)
-}
-
-fn is_cache_size(size: &ByteSize) -> bool {
-    *size == cache_size()
-}
-
-fn algorithms() -> Vec<Algorithm> {
-    vec![Algorithm::RS256, Algorithm::ES256]
-}
-
-fn is_algorithms(list: &Vec<Algorithm>) -> bool {
-    *list == algorithms()
-}
-
-fn leeway() -> Span {
-    Span::from_secs(5)
-}
-
-fn is_leeway(span: &Span) -> bool {
-    *span == leeway()
-}
-
-fn fetch_timeout() -> Span {
-    Span::from_secs(5)
-}
-
-fn is_fetch_timeout(span: &Span) -> bool {
-    *span == fetch_timeout()
-}
-
-fn refresh() -> Span {
-    Span::from_secs(300)
-}
-
-fn is_refresh(span: &Span) -> bool {
-    *span == refresh()
-}
-
-fn max_stale() -> Span {
-    Span::from_secs(3600)
-}
-
-fn is_max_stale(span: &Span) -> bool {
-    *span == max_stale()
-}
-
-fn cooldown() -> Span {
-    Span::from_secs(10)
-}
-
-fn is_cooldown(span: &Span) -> bool {
-    *span == cooldown()
-}
-
-fn is_false(flag: &bool) -> bool {
-    !flag
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
+    /// Its `alg`.
+    pub fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(algorithm, _)| *algorithm == self).map_or("", |(_, name)| name)
+    }
 }

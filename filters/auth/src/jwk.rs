@@ -1,31 +1,67 @@
-//! Key sets (RFC 7517): which public keys an issuer signs with.
+//! Key sets: which keys an issuer signs with, and what each may be used for.
+//!
+//! A set is a JWK set (RFC 7517) or PEM (RFC 7468). Each key is pinned, when it is read, to the algorithms that
+//! tokens signed with it may name, so that no token can have a key used in another way (RFC 8725 section 3.1).
 
-use enforcer_core::host::{Hash, Host};
-use jwt_simple::algorithms::{ECDSAP256PublicKeyLike, ES256PublicKey, RS256PublicKey, RSAPublicKeyLike};
-use serde::Deserialize;
+use enforcer_core::host::Host;
 use serde_json::Value;
 
-use crate::{config::Algorithm, signature, token::decode};
+use crate::{
+    config::Algorithm,
+    der::{NoKey, Parts},
+    json,
+    pem::Block,
+    signature::{self, Material},
+};
+
+mod read;
+
+/// Sets with more keys, or longer, are refused.
+const MAX_KEYS: usize = 64;
+const MAX_BYTES: usize = 256 << 10;
+/// How many keys without names are tried on one token.
+const MAX_TRIED: usize = 4;
+
+const NEITHER: &str = "neither a JSON object `{\"keys\": [...]}` nor PEM";
 
 /// The usable keys of an issuer.
 #[derive(Debug)]
 pub struct KeySet {
     keys: Vec<Key>,
+    /// Keys in PEM have no names, so that what a token says in `kid` means nothing.
+    named: bool,
+    faults: Vec<String>,
 }
 
-/// A public key, pinned to the one algorithm that it is used with.
+/// A key, pinned to the algorithms that it may be used with.
 #[derive(Debug)]
 pub struct Key {
     kid: Option<String>,
-    public: Public,
-    /// Subject public key info in DER, for the host's verification.
+    algorithms: Vec<Algorithm>,
+    material: Material,
+    /// Subject public key info in DER, for the host's verification; empty for a secret.
     spki: Vec<u8>,
 }
 
+/// Who wrote a key set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Whoever wrote the configuration: a faulty key is a mistake to be mended there.
+    Inline,
+    /// The issuer, who published it: a faulty key is passed over. Secrets are not published.
+    Remote,
+}
+
+/// Which keys may have signed a token.
 #[derive(Debug)]
-enum Public {
-    Rs256(Box<RS256PublicKey>),
-    Es256(Box<ES256PublicKey>),
+pub enum Find<'a> {
+    /// One of these, to be tried in order: one key, or a few in PEM.
+    Keys(Vec<&'a Key>),
+    /// The key that the token names, or every key there is, is for other algorithms.
+    WrongAlgorithm,
+    /// The token names no key, and several would do.
+    Ambiguous,
+    Unknown,
 }
 
 /// How a signature was checked; counted, so that an operator sees which way is in use.
@@ -33,6 +69,15 @@ enum Public {
 pub enum Checked {
     ByHost,
     InRust,
+}
+
+/// Why a key of a set is not used.
+#[derive(Debug, PartialEq, Eq)]
+enum Unfit {
+    /// It is meant for something else (RFC 7517 section 5: such keys are ignored).
+    Other(String),
+    /// It is meant for signatures, and wrong.
+    Faulty(String),
 }
 
 impl Checked {
@@ -45,293 +90,213 @@ impl Checked {
     }
 }
 
-/// A key as a JWK has it. Members of other key types are ignored.
-#[derive(Deserialize)]
-struct Jwk {
-    kty: String,
-    kid: Option<String>,
-    r#use: Option<String>,
-    key_ops: Option<Vec<String>>,
-    alg: Option<String>,
-    n: Option<String>,
-    e: Option<String>,
-    crv: Option<String>,
-    x: Option<String>,
-    y: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Set {
-    keys: Vec<Value>,
-}
-
 impl KeySet {
-    /// Reads a key set. Keys of other types and uses are passed over, as RFC 7517 section 5 asks;
-    /// a set without a usable key is an error, because it could verify nothing.
-    pub fn parse(json: &[u8]) -> Result<Self, String> {
-        let set: Set = serde_json::from_slice(json)
-            .map_err(|error| format!("not a key set `{{\"keys\": [...]}}`: {error}"))?;
-        let mut keys: Vec<Key> = Vec::new();
-        let mut last_problem = None;
-        for (index, jwk) in set.keys.into_iter().enumerate() {
-            match serde_json::from_value(jwk).map_err(|error| error.to_string()).and_then(Key::read) {
-                Ok(key) if keys.iter().any(|other| other.is_twin_of(&key)) => {
-                    let kid = key.kid.unwrap_or_default();
-                    return Err(format!("keys[{index}]: another key has the `kid` `{kid}` already"));
-                }
-                Ok(key) => keys.push(key),
-                Err(problem) => last_problem = Some(format!("keys[{index}]: {problem}")),
+    /// Reads a set in either form, told apart by its first character. `allowed`: the algorithms that the issuer
+    /// is limited to. An error if no key can be used, because the set could verify nothing.
+    pub fn read(bytes: &[u8], origin: Origin, allowed: Option<&[Algorithm]>) -> Result<Self, String> {
+        if bytes.len() > MAX_BYTES {
+            return Err(format!("{} bytes; at most {MAX_BYTES} are read", bytes.len()));
+        }
+        let named = bytes.trim_ascii_start().starts_with(b"{");
+        let found = if named { in_json(bytes, origin, allowed) } else { in_pem(bytes, allowed) }?;
+        let mut set = Self { keys: Vec::new(), named, faults: Vec::new() };
+        let mut others = Vec::new();
+        for (place, key) in found {
+            match key {
+                Ok(key) => set.add(key).map_err(|problem| format!("{place}: {problem}"))?,
+                Err(Unfit::Other(problem)) => others.push(format!("{place}: {problem}")),
+                Err(Unfit::Faulty(problem)) => set.faults.push(format!("{place}: {problem}")),
             }
         }
-        if keys.is_empty() {
-            let problem = last_problem.unwrap_or_else(|| "`keys` is empty".to_owned());
-            return Err(format!("no usable key: {problem}"));
+        match set.faults.first() {
+            Some(fault) if origin == Origin::Inline => Err(fault.clone()),
+            None if set.keys.is_empty() && others.is_empty() => Err("there is no key in it".to_owned()),
+            _ if set.keys.is_empty() => {
+                Err(format!("no usable key: {}", [set.faults, others].concat().join("; ")))
+            }
+            _ => Ok(set),
         }
-        Ok(Self { keys })
     }
 
-    /// The key for a token. Without a `kid`, only a set with a single key of that algorithm says which.
-    pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<&Key> {
-        let mut fitting = self.keys.iter().filter(|key| key.algorithm() == algorithm);
-        match kid {
-            Some(kid) => fitting.find(|key| key.kid.as_deref() == Some(kid)),
-            None => fitting.next().filter(|_| fitting.next().is_none()),
+    /// What is wrong with keys that were passed over although signatures are what they are for.
+    pub fn faults(&self) -> &[String] {
+        &self.faults
+    }
+
+    /// The keys that may have signed a token of this `kid` and `alg`. Without a `kid`, only a set with a single
+    /// key of that algorithm says which.
+    pub fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Find<'_> {
+        let kid = kid.filter(|_| self.named);
+        let is_meant = |key: &&Key| kid.is_none_or(|kid| key.kid.as_deref() == Some(kid));
+        let meant = || self.keys.iter().filter(is_meant);
+        let fitting = meant().filter(|key| key.algorithms.contains(&algorithm));
+        let fitting: Vec<_> = fitting.take(MAX_TRIED).collect();
+        match fitting.len() {
+            0 if kid.is_some() && meant().next().is_some() => Find::WrongAlgorithm,
+            0 => Find::Unknown,
+            2.. if self.named => Find::Ambiguous,
+            _ => Find::Keys(fitting),
         }
+    }
+
+    fn add(&mut self, key: Key) -> Result<(), String> {
+        if let Some(kid) = &key.kid
+            && self.keys.iter().any(|other| other.is_twin_of(&key))
+        {
+            return Err(format!("another key has the `kid` `{kid}` already"));
+        }
+        self.keys.push(key);
+        Ok(())
+    }
+}
+
+/// Keys or why they are not, each with its place for messages.
+type Found = Vec<(String, Result<Key, Unfit>)>;
+
+fn in_json(bytes: &[u8], origin: Origin, allowed: Option<&[Algorithm]>) -> Result<Found, String> {
+    let set = json::object(bytes).ok_or_else(|| match serde_json::from_slice::<Value>(bytes) {
+        Err(error) => format!("not JSON: {error}"),
+        Ok(_) => "an object has a name twice".to_owned(),
+    })?;
+    let Some(Value::Array(jwks)) = set.get("keys") else {
+        return Err("not a key set: `keys` is missing, or is not an array".to_owned());
+    };
+    check_count(jwks.len())?;
+    let (secret, public): (Vec<_>, Vec<_>) = jwks.iter().partition(|jwk| read::is_secret(jwk));
+    match (secret.is_empty(), public.is_empty(), origin) {
+        (false, false, _) => {
+            return Err("symmetric keys beside others: give each kind a set of its own".to_owned());
+        }
+        (false, _, Origin::Remote) => {
+            return Err("symmetric keys at a URL: a secret belongs inline, in the configuration".to_owned());
+        }
+        _ => {}
+    }
+    let key = |(index, jwk)| (format!("keys[{index}]"), read::jwk(jwk, allowed));
+    Ok(jwks.iter().enumerate().map(key).collect())
+}
+
+fn in_pem(bytes: &[u8], allowed: Option<&[Algorithm]>) -> Result<Found, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| NEITHER)?;
+    let blocks = Block::all(text)?;
+    if blocks.is_empty() {
+        return Err(NEITHER.to_owned());
+    }
+    check_count(blocks.len())?;
+    if let Some(private) = blocks.iter().find(|block| block.is_private()) {
+        return Err(format!("there is a `{}` in it: give public keys only", private.label()));
+    }
+    let key = |(index, block): (usize, &Block<'_>)| {
+        (format!("PEM block {} (`{}`)", index.saturating_add(1), block.label()), of_block(block, allowed))
+    };
+    Ok(blocks.iter().enumerate().map(key).collect())
+}
+
+/// Before any is read, because that takes time.
+fn check_count(keys: usize) -> Result<(), String> {
+    if keys > MAX_KEYS { Err(format!("{keys} keys; at most {MAX_KEYS} are read")) } else { Ok(()) }
+}
+
+fn of_block(block: &Block<'_>, allowed: Option<&[Algorithm]>) -> Result<Key, Unfit> {
+    let der = block.decode().ok_or_else(|| Unfit::Faulty("not base64".to_owned()))?;
+    match block.key(&der) {
+        Ok(parts) => Key::public(parts, None, None, allowed),
+        Err(NoKey::Malformed) => Err(Unfit::Faulty("not what its first line says, in DER".to_owned())),
+        Err(NoKey::Unsupported) => Err(Unfit::Other("not a kind of key that is supported".to_owned())),
     }
 }
 
 impl Key {
-    fn read(jwk: Jwk) -> Result<Self, String> {
-        if jwk.r#use.as_deref().is_some_and(|usage| usage != "sig") {
-            return Err("`use` is not `sig`".to_owned());
-        }
-        if jwk.key_ops.as_ref().is_some_and(|ops| !ops.iter().any(|op| op == "verify")) {
-            return Err("`key_ops` does not allow `verify`".to_owned());
-        }
-        let key = match (jwk.kty.as_str(), jwk.crv.as_deref()) {
-            ("RSA", _) => Self::rsa(&jwk)?,
-            ("EC", Some("P-256")) => Self::p256(&jwk)?,
-            (kty, crv) => {
-                return Err(format!("key type `{kty}` {} is not supported", crv.unwrap_or_default()));
+    fn public(
+        parts: Parts<'_>,
+        kid: Option<&str>,
+        alg: Option<Algorithm>,
+        allowed: Option<&[Algorithm]>,
+    ) -> Result<Self, Unfit> {
+        let material = Material::public(parts).map_err(|problem| Unfit::Faulty(problem.to_owned()))?;
+        Ok(Self { spki: parts.to_spki(), ..Self::new(material, kid, alg, allowed)? })
+    }
+
+    /// `alg`: what the key says of itself.
+    fn new(
+        material: Material,
+        kid: Option<&str>,
+        alg: Option<Algorithm>,
+        allowed: Option<&[Algorithm]>,
+    ) -> Result<Self, Unfit> {
+        let kind = material.kind();
+        let mut algorithms = match (alg, allowed) {
+            (Some(alg), _) if !material.fits(alg) => {
+                let problem = format!("`alg` is `{}`, and this is a {kind} key", alg.name());
+                return Err(Unfit::Faulty(problem));
             }
+            (Some(alg), _) => vec![alg],
+            (None, Some(allowed)) => allowed.to_vec(),
+            (None, None) => material.usual().into_iter().collect(),
         };
-        let alg = key.algorithm().name();
-        match jwk.alg.as_deref() {
-            Some(other) if other != alg => Err(format!("`alg` is `{other}`; {alg} is supported")),
-            _ => Ok(Self { kid: jwk.kid, ..key }),
+        algorithms.retain(|algorithm| {
+            material.fits(*algorithm) && allowed.is_none_or(|allowed| allowed.contains(algorithm))
+        });
+        if algorithms.is_empty() {
+            return Err(match allowed {
+                Some(_) => Unfit::Other(format!("the issuer's `algorithms` have none for this {kind} key")),
+                None => Unfit::Faulty(format!("a {kind} key needs an `alg`")),
+            });
         }
-    }
-
-    fn rsa(jwk: &Jwk) -> Result<Self, String> {
-        let (n, e) = (member(&jwk.n, "n")?, member(&jwk.e, "e")?);
-        let key = RS256PublicKey::from_components(&n, &e)
-            .map_err(|_| "not an RSA key of 2048 to 4096 bits with exponent 65537".to_owned())?;
-        let spki = key.to_der().map_err(|error| error.to_string())?;
-        Ok(Self { kid: None, public: Public::Rs256(Box::new(key)), spki })
-    }
-
-    fn p256(jwk: &Jwk) -> Result<Self, String> {
-        const UNCOMPRESSED: u8 = 4;
-        let (x, y) = (member(&jwk.x, "x")?, member(&jwk.y, "y")?);
-        if x.len() != 32 || y.len() != 32 {
-            return Err("`x` and `y` of a P-256 key have 32 bytes each".to_owned());
+        algorithms.retain(|algorithm| material.is_strong_enough(*algorithm));
+        if algorithms.is_empty() {
+            return Err(Unfit::Faulty("`k` is shorter than the output of the hash function".to_owned()));
         }
-        let key = ES256PublicKey::from_bytes(&[&[UNCOMPRESSED][..], &x, &y].concat())
-            .map_err(|_| "not a point on P-256".to_owned())?;
-        let spki = key.public_key().to_der().map_err(|error| error.to_string())?;
-        Ok(Self { kid: None, public: Public::Es256(Box::new(key)), spki })
-    }
-
-    fn algorithm(&self) -> Algorithm {
-        match self.public {
-            Public::Rs256(_) => Algorithm::RS256,
-            Public::Es256(_) => Algorithm::ES256,
-        }
+        Ok(Self { kid: kid.map(str::to_owned), algorithms, material, spki: Vec::new() })
     }
 
     /// A token could mean either. Keys without a `kid` are never meant by name.
     fn is_twin_of(&self, other: &Self) -> bool {
-        self.kid.is_some() && self.kid == other.kid && self.algorithm() == other.algorithm()
+        self.kid.is_some()
+            && self.kid == other.kid
+            && self.algorithms.iter().any(|algorithm| other.algorithms.contains(algorithm))
     }
 
-    /// Checks a signature: by the host where it can (ten to forty times faster), else in here.
-    /// Both give the same verdict.
-    pub fn verify(&self, host: &dyn Host, by_host: bool, text: &[u8], signature: &[u8]) -> (bool, Checked) {
-        if by_host && let Some(verdict) = self.verify_by_host(host, text, signature) {
-            return (verdict, Checked::ByHost);
+    /// Checks a signature: by the host where it can (ten to forty times faster), else in here. Both give the
+    /// same verdict: no signature is good by an algorithm that the key is not for.
+    pub fn verify(
+        &self,
+        algorithm: Algorithm,
+        host: &dyn Host,
+        by_host: bool,
+        text: &[u8],
+        signature: &[u8],
+    ) -> (bool, Checked) {
+        if !self.algorithms.contains(&algorithm) {
+            return (false, Checked::InRust);
         }
-        let verdict = match &self.public {
-            Public::Rs256(key) => signature::rs256(key.public_key(), text, signature),
-            Public::Es256(key) => signature::es256(key.public_key(), text, signature),
-        };
-        (verdict, Checked::InRust)
+        if by_host && signature::is_for_host(algorithm) {
+            let Some(signature) = self.material.for_host(signature) else {
+                return (false, Checked::ByHost);
+            };
+            let hash = signature::hash(algorithm);
+            if let Some(verdict) = host.verify_signature(hash, &self.spki, &signature, text) {
+                return (verdict, Checked::ByHost);
+            }
+        }
+        (self.material.verify(algorithm, text, signature), Checked::InRust)
     }
 
-    fn verify_by_host(&self, host: &dyn Host, text: &[u8], signature: &[u8]) -> Option<bool> {
-        match self.public {
-            Public::Rs256(_) => host.verify_signature(Hash::Sha256, &self.spki, signature, text),
-            Public::Es256(_) => match signature::ecdsa_der(signature, 32) {
-                Some(der) => host.verify_signature(Hash::Sha256, &self.spki, &der, text),
-                None => Some(false),
-            },
+    /// How much of the verification budget a check takes: one for each half of a millisecond that it keeps the
+    /// worker (measured in a VM: RSA 0.1 to 0.4 ms, EdDSA 0.5, ES256 1.3, ES384 4.5). Nothing by the host, nor for
+    /// an HMAC.
+    pub fn weight(&self, algorithm: Algorithm, by_host: bool) -> u32 {
+        match self.material {
+            Material::Secret(_) => 0,
+            _ if by_host && signature::is_for_host(algorithm) => 0,
+            Material::Rsa(_) | Material::Ed25519(_) => 1,
+            Material::P256(_) => 3,
+            Material::P384(_) => 9,
         }
     }
-}
-
-impl Algorithm {
-    /// The name in `alg`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::RS256 => "RS256",
-            Self::ES256 => "ES256",
-        }
-    }
-}
-
-fn member(value: &Option<String>, name: &str) -> Result<Vec<u8>, String> {
-    let text = value.as_deref().ok_or_else(|| format!("`{name}` is missing"))?;
-    decode(text).map_err(|_| format!("`{name}` is not base64url without padding"))
 }
 
 #[cfg(test)]
-mod tests {
-    #[cfg(target_arch = "wasm32")]
-    use wasm_bindgen_test::wasm_bindgen_test as test;
-
-    use enforcer_core::native::NativeHost;
-    use jwt_simple::{
-        algorithms::{ECDSAP256KeyPairLike, ES256KeyPair},
-        claims::Claims,
-    };
-    use serde_json::json;
-
-    use super::*;
-
-    /// From RFC 7515 appendix A.3.
-    fn p256() -> Value {
-        json!({
-            "kty": "EC", "crv": "P-256",
-            "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
-            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
-        })
-    }
-
-    /// From RFC 7515 appendix A.2.
-    fn rsa() -> Value {
-        json!({
-            "kty": "RSA", "e": "AQAB",
-            "n": concat!(
-                "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yR",
-                "T-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXB",
-                "dQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9ia",
-                "GNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ",
-            ),
-        })
-    }
-
-    fn with(mut jwk: Value, members: &Value) -> Value {
-        jwk.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
-        jwk
-    }
-
-    fn parse(keys: &[Value]) -> Result<KeySet, String> {
-        KeySet::parse(json!({ "keys": keys }).to_string().as_bytes())
-    }
-
-    fn refused(keys: &[Value]) -> String {
-        parse(keys).unwrap_err()
-    }
-
-    #[test]
-    fn reads_the_keys_of_the_rfc() {
-        let set = parse(&[with(p256(), &json!({"kid": "1"})), with(rsa(), &json!({"kid": "2"}))]).unwrap();
-        assert!(set.find(Some("1"), Algorithm::ES256).is_some());
-        assert!(set.find(Some("2"), Algorithm::RS256).is_some());
-        assert!(set.find(Some("2"), Algorithm::ES256).is_none(), "a key has one algorithm");
-        assert!(set.find(Some("3"), Algorithm::ES256).is_none());
-    }
-
-    #[test]
-    fn without_a_kid_only_a_single_key_will_do() {
-        let one = parse(&[with(p256(), &json!({"kid": "1"})), rsa()]).unwrap();
-        assert!(one.find(None, Algorithm::ES256).is_some());
-        let two = parse(&[with(p256(), &json!({"kid": "1"})), with(p256(), &json!({"kid": "2"}))]).unwrap();
-        assert!(two.find(None, Algorithm::ES256).is_none());
-    }
-
-    #[test]
-    fn passes_over_what_it_cannot_use() {
-        let others = [
-            json!({"kty": "oct", "k": "c2VjcmV0"}),
-            json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}),
-            with(p256(), &json!({"use": "enc"})),
-            with(p256(), &json!({"key_ops": ["sign"]})),
-            with(p256(), &json!({"alg": "ES384"})),
-            with(rsa(), &json!({"alg": "PS256"})),
-            json!("not a key"),
-        ];
-        let all: Vec<_> = others.iter().cloned().chain([p256()]).collect();
-        assert_eq!(parse(&all).unwrap().keys.len(), 1);
-        for other in others {
-            assert!(refused(&[other]).starts_with("no usable key: keys[0]: "));
-        }
-    }
-
-    #[test]
-    fn refuses_weak_and_broken_keys() {
-        let problem = |jwk| refused(&[jwk]);
-        assert!(problem(with(rsa(), &json!({"n": "AQAB"}))).contains("2048 to 4096 bits"));
-        assert!(problem(with(rsa(), &json!({"e": "Aw"}))).contains("65537"));
-        assert!(problem(with(p256(), &json!({"x": "AQ"}))).contains("32 bytes"));
-        assert!(problem(with(p256(), &json!({"y": p256()["x"]}))).contains("not a point"));
-        assert!(
-            problem(with(p256(), &json!({"x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU="})))
-                .contains("padding")
-        );
-        assert!(problem(json!({"kty": "RSA", "e": "AQAB"})).contains("`n` is missing"));
-        assert!(refused(&[]).contains("`keys` is empty"));
-        assert!(KeySet::parse(b"[]").unwrap_err().contains("not a key set"));
-    }
-
-    #[test]
-    fn two_keys_of_one_name_are_refused() {
-        let twins = [with(p256(), &json!({"kid": "a"})), with(p256(), &json!({"kid": "a"}))];
-        assert_eq!(refused(&twins), "keys[1]: another key has the `kid` `a` already");
-        assert!(parse(&[with(p256(), &json!({"kid": "a"})), with(rsa(), &json!({"kid": "a"}))]).is_ok());
-        assert!(parse(&[p256(), p256()]).unwrap().find(None, Algorithm::ES256).is_none());
-    }
-
-    #[test]
-    fn a_signature_fits_its_key_and_text_alone() {
-        let pair = ES256KeyPair::generate();
-        let token = pair.sign(Claims::create(coarsetime())).unwrap();
-        let (text, signature) = token.rsplit_once('.').unwrap();
-        let signature = decode(signature).unwrap();
-        let set = KeySet::parse(format!("{{\"keys\":[{}]}}", pair.public_key().to_jwk()).as_bytes()).unwrap();
-        let host = NativeHost::new();
-        let verify =
-            |text: &str, signature: &[u8]| set.keys[0].verify(&host, false, text.as_bytes(), signature);
-        assert_eq!(verify(text, &signature), (true, Checked::InRust));
-        assert_eq!(verify(text.get(1..).unwrap(), &signature), (false, Checked::InRust));
-        assert_eq!(verify(text, &signature[1..]), (false, Checked::InRust));
-        assert_eq!(verify(text, &[0; 64]), (false, Checked::InRust));
-        assert_eq!(verify(text, &[]), (false, Checked::InRust));
-    }
-
-    fn coarsetime() -> jwt_simple::prelude::Duration {
-        jwt_simple::prelude::Duration::from_hours(1)
-    }
-
-    #[test]
-    fn the_host_is_asked_in_its_own_form_and_believed() {
-        let set = parse(&[p256()]).unwrap();
-        let host = NativeHost::new().with_verifier(|hash, key, signature, text| {
-            assert_eq!((hash, key[0], key.len(), signature[0]), (Hash::Sha256, 0x30, 91, 0x30));
-            text == b"good"
-        });
-        let verify = |text: &[u8], signature: &[u8]| set.keys[0].verify(&host, true, text, signature);
-        assert_eq!(verify(b"good", &[1; 64]), (true, Checked::ByHost));
-        assert_eq!(verify(b"bad", &[1; 64]), (false, Checked::ByHost));
-        assert_eq!(verify(b"good", &[1; 63]), (false, Checked::ByHost), "never shown to the host");
-    }
-}
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;

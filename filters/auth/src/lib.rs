@@ -1,21 +1,27 @@
 //! Who may call: bearer tokens, scopes, default deny.
 //!
 //! A request is matched to an operation of the configured APIs; what that operation asks for decides whether a
-//! token is needed. The token is taken apart ([`token`]), its issuer's key found ([`keys`]), its signature
-//! checked ([`jwk`], [`signature`]) and its claims ([`claims`]); [`verifier`] does it once for each token. What was learnt goes down the chain as the
-//! identity and, where configured, to the backend in headers; the token itself stays here.
+//! token is needed. The token is found ([`source`]) and taken apart ([`token`]), its claims are checked
+//! ([`claims`]), its issuer's key is found ([`keys`]) and its signature checked ([`jwk`], [`signature`]);
+//! [`verifier`] does it once for each token. What was learnt goes down the chain as the identity and, where
+//! configured, to the backend in headers; the token itself stays here.
 
+pub mod budget;
 pub mod claims;
 pub mod config;
+pub mod der;
+pub mod json;
 pub mod jwk;
 pub mod keys;
+pub mod pem;
 pub mod policy;
 pub mod refusal;
 pub mod signature;
+pub mod source;
 pub mod token;
 pub mod verifier;
 
-use std::{rc::Rc, time::Duration};
+use std::{mem, rc::Rc, time::Duration};
 
 use enforcer_core::{
     config::ConfigError,
@@ -33,6 +39,7 @@ use crate::{
     config::{AuthConfig, Jwks},
     policy::{Policy, Target, Wanted},
     refusal::{Claimed, Refusal},
+    source::{Several, Sources},
     verifier::{Outcome, Verified, Verifier},
 };
 
@@ -41,7 +48,7 @@ use crate::{
 pub struct Auth {
     policy: Policy,
     verifier: Verifier,
-    token_header: String,
+    sources: Sources,
     forward_token: bool,
     errors: Dialect,
     mode: Mode,
@@ -55,7 +62,7 @@ pub struct Auth {
 enum Decision {
     /// No credential is needed, and none was looked at.
     Open(Target),
-    Allowed(Target, Rc<Verified>),
+    Allowed(Target, Rc<Verified>, Edits),
     /// An OPTIONS request to a path that has other methods.
     Options(String),
     Refused(Option<Target>, Refusal, Claimed),
@@ -67,25 +74,22 @@ impl Filter for Auth {
     type Config = AuthConfig;
     type Exchange = ();
 
-    fn new(config: AuthConfig, capabilities: Capabilities) -> Result<Self, ConfigError> {
+    fn new(mut config: AuthConfig, capabilities: Capabilities) -> Result<Self, ConfigError> {
         let clusters = config.issuers.iter().filter_map(|issuer| match &issuer.jwks {
             Jwks::Remote(remote) => Some(remote.cluster.clone()),
-            Jwks::Inline(_) => None,
+            Jwks::Inline(_) | Jwks::Pem(_) => None,
         });
-        let clusters = clusters.collect();
-        let header = |header: &String| header.to_ascii_lowercase();
         let claim_headers = config.issuers.iter().flat_map(|issuer| &issuer.claim_headers);
-        let claim_headers = claim_headers.map(|mapping| header(&mapping.header)).collect();
         Ok(Self {
-            token_header: header(&config.token_header),
+            clusters: clusters.collect(),
+            claim_headers: claim_headers.map(|mapping| mapping.header.to_ascii_lowercase()).collect(),
+            sources: Sources::new(mem::take(&mut config.token_sources))?,
             forward_token: config.forward_token,
             errors: config.errors,
             mode: config.mode,
-            realm: config.realm,
-            claim_headers,
-            clusters,
-            policy: Policy::new(config.apis, &config.issuers)?,
-            verifier: Verifier::new(Self::NAME, config.issuers, config.token_cache, capabilities)?,
+            realm: mem::take(&mut config.realm),
+            policy: Policy::new(mem::take(&mut config.apis), &config.issuers)?,
+            verifier: Verifier::new(Self::NAME, config, capabilities)?,
         })
     }
 
@@ -101,7 +105,7 @@ impl Filter for Auth {
         };
         match self.decide(cx, may_wait) {
             Decision::Open(target) => self.open(target, cx),
-            Decision::Allowed(target, verified) => self.allow(target, &verified, cx),
+            Decision::Allowed(target, verified, edits) => self.allow(target, &verified, edits, cx),
             Decision::Options(_) if self.mode == Mode::Shadow => Step::proceed(),
             Decision::Options(allow) => Step::Respond(options(allow)),
             Decision::Refused(target, refusal, claimed) => self.refuse(target, &refusal, &claimed, cx),
@@ -133,22 +137,22 @@ impl Auth {
         if requirement.is_open() {
             return Decision::Open(target);
         }
-        // Envoy joins several values of a well-known header with commas, which no bearer token contains.
-        let token = match headers.single(&self.token_header) {
-            Ok(Some(value)) if value.contains(&b',') => return refused(Some(target), Refusal::Repeated),
-            Ok(value) => value.and_then(token::bearer),
-            Err(_) => return refused(Some(target), Refusal::Repeated),
+        let carried = match self.sources.find(headers) {
+            Ok(Some(carried)) => carried,
+            Ok(None) if requirement.is_optional() => return Decision::Open(target),
+            Ok(None) => return refused(Some(target), Refusal::Missing),
+            Err(Several) => return refused(Some(target), Refusal::Repeated),
         };
-        let Some(token) = token else {
-            return if requirement.is_optional() {
-                Decision::Open(target)
-            } else {
-                refused(Some(target), Refusal::Missing)
-            };
-        };
-        match self.verifier.verify(token, cx, may_wait) {
+        match self.verifier.verify(carried.text, cx, may_wait) {
             Outcome::Verified(verified) => match self.policy.check(&target, &verified) {
-                Ok(()) => Decision::Allowed(target, verified),
+                Ok(()) => {
+                    let edits = self.without_spoofed_claims(headers);
+                    let edits = match self.forward_token {
+                        true => edits,
+                        false => self.sources.remove(carried, headers, edits),
+                    };
+                    Decision::Allowed(target, verified, edits)
+                }
                 Err(refusal) => Decision::Refused(Some(target), refusal, verified.claimed()),
             },
             Outcome::Refused(refusal, claimed) => Decision::Refused(Some(target), refusal, claimed),
@@ -159,30 +163,23 @@ impl Auth {
     fn open(&self, target: Target, cx: &Cx<'_>) -> Step {
         cx.host.count("enforcer.auth.open", 1);
         let mut edits = self.without_spoofed_claims(cx.request_headers());
-        edits.identity = Some(Box::new(self.policy.identity(&target, Identity::default())));
+        edits.identity = Some(Identity { called: self.policy.called(&target), ..Identity::default() });
         Step::Continue(edits)
     }
 
-    fn allow(&self, target: Target, verified: &Verified, cx: &Cx<'_>) -> Step {
+    fn allow(&self, target: Target, verified: &Verified, mut edits: Edits, cx: &Cx<'_>) -> Step {
         cx.host.count("enforcer.auth.allowed", 1);
-        let mut edits = self.without_spoofed_claims(cx.request_headers());
-        if !self.forward_token {
-            edits = edits.remove(&*self.token_header);
-        }
         for (header, value) in &verified.headers {
             edits = edits.set(&**header, value.as_bytes());
         }
-        edits.identity = Some(Box::new(self.policy.identity(&target, verified.identity.clone())));
+        let (called, caller) = (self.policy.called(&target), verified.caller.clone());
+        edits.identity = Some(Identity { called, caller, ..Identity::default() });
         Step::Continue(edits)
     }
 
     fn refuse(&self, target: Option<Target>, refusal: &Refusal, claimed: &Claimed, cx: &Cx<'_>) -> Step {
-        let identity = Identity { fault: refusal.detail().to_owned(), ..Identity::default() };
-        let identity = match &target {
-            Some(target) => self.policy.identity(target, identity),
-            None => identity,
-        };
-        let identity = Some(Box::new(identity));
+        let called = target.map(|target| self.policy.called(&target)).unwrap_or_default();
+        let identity = Some(Identity { called, fault: refusal.detail().into(), ..Identity::default() });
         if self.mode == Mode::Shadow {
             cx.host.count("enforcer.auth.shadow", 1);
             cx.host.log(
@@ -193,12 +190,13 @@ impl Auth {
             return Step::Continue(Edits { identity, ..edits });
         }
         cx.host.count("enforcer.auth.refused", 1);
-        cx.host.count(&refusal.metric(), 1);
+        cx.host.count(refusal.metric(), 1);
         if cx.host.logs(Level::Debug) {
             cx.host
                 .log(Level::Debug, format_args!("auth: refused ({}): {claimed}{refusal}", refusal.detail()));
         }
-        Step::Respond(Response { identity, ..refusal.fault(&self.realm).respond(self.errors) })
+        let fault = refusal.fault(&self.realm, self.errors);
+        Step::Respond(Response { identity, ..fault.respond_to(cx.request_headers(), self.errors) })
     }
 
     /// Headers that only this filter may set are not taken from clients, whatever the operation.

@@ -1,9 +1,11 @@
 //! Which operation a request means, and what that operation asks for.
 
+use std::cell::OnceCell;
+
 use enforcer_core::{
     config::ConfigError,
     headers::HeaderMap,
-    identity::Identity,
+    identity::{Called, Part},
     path::CanonicalPath,
     table::{ApiEntry, Found, OperationEntry, Table},
 };
@@ -18,10 +20,20 @@ use crate::{
 #[derive(Debug)]
 pub struct Policy {
     /// `None`: no API is configured, and every request needs a token.
-    apis: Option<(Table, Vec<Api>)>,
+    apis: Option<(Table, Vec<Protected>)>,
     any_token: Vec<Requirement>,
     /// Names of the issuers, as [`Verified::issuer`] counts them.
     issuers: Vec<String>,
+}
+
+/// An API, and what is published of its operations once they are called.
+#[derive(Debug)]
+struct Protected {
+    api: Api,
+    /// Of each operation.
+    called: Vec<OnceCell<Part<Called>>>,
+    /// Of an API without operations.
+    whole: OnceCell<Part<Called>>,
 }
 
 /// A matched operation: positions in the configuration.
@@ -70,7 +82,11 @@ impl Policy {
             return Ok(policy);
         }
         let table = Table::build(apis.iter().map(entry))?;
-        Ok(Self { apis: Some((table, apis)), ..policy })
+        let protected = apis.into_iter().map(|api| {
+            let called = vec![OnceCell::new(); api.operations.len()];
+            Protected { api, called, whole: OnceCell::new() }
+        });
+        Ok(Self { apis: Some((table, protected.collect())), ..policy })
     }
 
     /// An operation that asks for an issuer nobody configured could never be called.
@@ -144,7 +160,7 @@ impl Policy {
         if !jwt.issuers.is_empty() && !jwt.issuers.iter().any(|name| name == issuer) {
             return Err(Refusal::IssuerHere { expected: jwt.issuers.join(", ") });
         }
-        let has = |scope: &String| verified.identity.scopes.contains(scope);
+        let has = |scope: &String| verified.caller.scopes.contains(scope);
         let (enough, expected) = match &jwt.scopes {
             None => return Ok(()),
             Some(Scopes::AllOf(scopes)) => (scopes.iter().all(has), ("all of", scopes)),
@@ -154,25 +170,23 @@ impl Policy {
             return Ok(());
         }
         let (how_many, scopes) = expected;
-        Err(Refusal::Scope {
-            template: self.operation_path(target).to_owned(),
-            expected: format!("{how_many} the scopes `{}`", scopes.join(" ")),
-        })
+        let template = self.operation_path(target).to_owned();
+        Err(Refusal::Scope { template, how_many, scopes: scopes.join(" ") })
     }
 
-    /// Completes what is known of a caller by what it calls.
-    pub fn identity(&self, target: &Target, caller: Identity) -> Identity {
-        let Some(api) = self.api(target) else { return caller };
-        let template = self.template(target);
-        let operation = target.operation.and_then(|index| api.operations.get(index));
-        let id = operation.map_or("", |operation| operation.id.as_str());
-        Identity {
-            api: api.name.clone(),
-            version: api.version.clone(),
-            operation: if id.is_empty() { template.clone() } else { id.to_owned() },
-            template,
-            ..caller
-        }
+    /// What a request calls, as later filters see it.
+    pub fn called(&self, target: &Target) -> Part<Called> {
+        let protected = target.api.and_then(|index| self.apis.as_ref()?.1.get(index));
+        let Some(Protected { api, called, whole }) = protected else { return Part::default() };
+        let called = target.operation.and_then(|index| called.get(index)).unwrap_or(whole);
+        let called = called.get_or_init(|| {
+            let operation = target.operation.and_then(|index| api.operations.get(index));
+            let template = self.template(target);
+            let id = operation.map_or("", |operation| operation.id.as_str());
+            let operation = if id.is_empty() { template.clone() } else { id.to_owned() };
+            Part::new(Called { api: api.name.clone(), version: api.version.clone(), operation, template })
+        });
+        called.clone()
     }
 
     /// Base path and template of the matched operation.
@@ -189,7 +203,7 @@ impl Policy {
     }
 
     fn api(&self, target: &Target) -> Option<&Api> {
-        self.apis.as_ref()?.1.get(target.api?)
+        Some(&self.apis.as_ref()?.1.get(target.api?)?.api)
     }
 }
 

@@ -1,10 +1,11 @@
 //! Why a request is refused: what the caller is told, what the log says, what is counted.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use enforcer_core::{
-    fault::{self, Code, Fault},
+    fault::{self, Code, Dialect, Fault},
     path,
+    units::Span,
 };
 
 use crate::token::Malformed;
@@ -35,6 +36,17 @@ pub enum Refusal {
     /// The issuer has no such key.
     Key,
     Signature,
+    /// The token is of another kind, by its `typ`.
+    Kind,
+    /// Only the holder of some key may use the token (`cnf`), and that is not checked.
+    Bound,
+    Revoked,
+    RequiredClaim {
+        name: String,
+    },
+    TooOld {
+        max_age: Span,
+    },
     Expired {
         ago: Duration,
     },
@@ -46,10 +58,15 @@ pub enum Refusal {
     },
     Scope {
         template: String,
-        expected: String,
+        /// How many of them are needed.
+        how_many: &'static str,
+        /// Separated by spaces.
+        scopes: String,
     },
     /// The issuer's keys cannot be had.
     KeysUnavailable,
+    /// The worker has spent what it may on signatures.
+    Busy,
 }
 
 /// What a refused token says of itself, for the log: unverified, and perhaps a lie.
@@ -74,74 +91,121 @@ const MAX_QUOTED: usize = 64;
 impl Refusal {
     /// The stable word for logs, metrics and `%RESPONSE_CODE_DETAILS%`.
     pub fn detail(&self) -> &'static str {
-        match self {
-            Self::Path(_) => "enforcer_path_refused",
-            Self::NoOperation => "enforcer_no_operation",
-            Self::Missing => "enforcer_auth_token_missing",
-            Self::Repeated => "enforcer_auth_token_repeated",
-            Self::Malformed(_) | Self::BadClaim(_) => "enforcer_auth_token_malformed",
-            Self::Issuer => "enforcer_auth_issuer_unknown",
-            Self::IssuerHere { .. } => "enforcer_auth_issuer_refused",
-            Self::Algorithm { .. } => "enforcer_auth_algorithm_refused",
-            Self::Key => "enforcer_auth_key_unknown",
-            Self::Signature => "enforcer_auth_signature_invalid",
-            Self::Expired { .. } => "enforcer_auth_token_expired",
-            Self::NotYetValid { .. } => "enforcer_auth_token_not_yet_valid",
-            Self::Audience { .. } => "enforcer_auth_audience_refused",
-            Self::Scope { .. } => "enforcer_auth_scope_missing",
-            Self::KeysUnavailable => "enforcer_auth_keys_unavailable",
-        }
+        self.names().0
     }
 
     /// The counter of this refusal alone.
-    pub fn metric(&self) -> String {
-        let word = self.detail();
-        format!("enforcer.auth.refused.{}", word.strip_prefix("enforcer_").unwrap_or(word))
+    pub fn metric(&self) -> &'static str {
+        self.names().1
+    }
+
+    /// Detail and counter.
+    fn names(&self) -> (&'static str, &'static str) {
+        macro_rules! named {
+            ($word:literal) => {
+                (concat!("enforcer_", $word), concat!("enforcer.auth.refused.", $word))
+            };
+        }
+        match self {
+            Self::Path(_) => named!("path_refused"),
+            Self::NoOperation => named!("no_operation"),
+            Self::Missing => named!("auth_token_missing"),
+            Self::Repeated => named!("auth_token_repeated"),
+            Self::Malformed(_) | Self::BadClaim(_) => named!("auth_token_malformed"),
+            Self::Issuer => named!("auth_issuer_unknown"),
+            Self::IssuerHere { .. } => named!("auth_issuer_refused"),
+            Self::Algorithm { .. } => named!("auth_algorithm_refused"),
+            Self::Key => named!("auth_key_unknown"),
+            Self::Signature => named!("auth_signature_invalid"),
+            Self::Kind => named!("auth_type_refused"),
+            Self::Bound => named!("auth_token_bound"),
+            Self::Revoked => named!("auth_token_revoked"),
+            Self::RequiredClaim { .. } => named!("auth_claim_refused"),
+            Self::TooOld { .. } => named!("auth_token_too_old"),
+            Self::Expired { .. } => named!("auth_token_expired"),
+            Self::NotYetValid { .. } => named!("auth_token_not_yet_valid"),
+            Self::Audience { .. } => named!("auth_audience_refused"),
+            Self::Scope { .. } => named!("auth_scope_missing"),
+            Self::KeysUnavailable => named!("auth_keys_unavailable"),
+            Self::Busy => named!("auth_busy"),
+        }
     }
 
     /// What the caller is told. Codes and the texts of Choreo Connect's own cases are Choreo Connect's.
-    pub fn fault(&self, realm: &str) -> Fault {
-        let (code, description): (Code, String) = match self {
-            Self::Path(_) => (fault::BAD_REQUEST, "The request path is ambiguous".to_owned()),
-            Self::NoOperation => (fault::NOT_FOUND, "The requested resource is not available.".to_owned()),
-            Self::Missing | Self::Repeated => (fault::INVALID_CREDENTIALS, String::new()),
+    pub fn fault(&self, realm: &str, dialect: Dialect) -> Fault {
+        let (code, description): (Code, Cow<'static, str>) = match self {
+            Self::Path(_) => (fault::BAD_REQUEST, "The request path is ambiguous".into()),
+            Self::NoOperation => (fault::NOT_FOUND, "The requested resource is not available.".into()),
+            Self::Missing | Self::Repeated => (fault::INVALID_CREDENTIALS, "".into()),
             Self::Malformed(_) => {
-                (fault::INVALID_CREDENTIALS, "Not a JWT token. Failed to decode the token header".to_owned())
+                (fault::INVALID_CREDENTIALS, "Not a JWT token. Failed to decode the token header".into())
             }
-            Self::Expired { .. } => (fault::INVALID_CREDENTIALS, "The token has expired".to_owned()),
-            Self::NotYetValid { .. } => (fault::INVALID_CREDENTIALS, "The token is not valid yet".to_owned()),
+            Self::Expired { .. } | Self::TooOld { .. } => {
+                (fault::INVALID_CREDENTIALS, "The token has expired".into())
+            }
+            Self::NotYetValid { .. } => (fault::INVALID_CREDENTIALS, "The token is not valid yet".into()),
             Self::BadClaim(_)
             | Self::Issuer
             | Self::IssuerHere { .. }
             | Self::Algorithm { .. }
             | Self::Key
             | Self::Signature
-            | Self::Audience { .. } => (fault::INVALID_CREDENTIALS, "Invalid JWT token".to_owned()),
+            | Self::Kind
+            | Self::Bound
+            | Self::Revoked
+            | Self::RequiredClaim { .. }
+            | Self::Audience { .. } => (fault::INVALID_CREDENTIALS, "Invalid JWT token".into()),
             Self::Scope { template, .. } => (
                 fault::FORBIDDEN,
                 format!(
                     "User is NOT authorized to access the Resource: {template}. Scope validation failed."
-                ),
+                )
+                .into(),
             ),
-            Self::KeysUnavailable => {
-                (fault::KEYS_UNAVAILABLE, "The token cannot be verified at the moment".to_owned())
+            Self::KeysUnavailable | Self::Busy => {
+                (fault::KEYS_UNAVAILABLE, "The token cannot be verified at the moment".into())
             }
         };
         let fault = Fault::new(code, description, self.detail());
         match self {
             Self::Path(_) | Self::NoOperation => fault,
-            Self::KeysUnavailable => fault.with_header("retry-after", "1"),
-            _ => fault.with_header("www-authenticate", challenge(realm)),
+            Self::KeysUnavailable | Self::Busy => fault.with_header("retry-after", "1"),
+            _ => fault.with_header("www-authenticate", self.challenge(realm, dialect)),
         }
+    }
+
+    /// The challenge of RFC 6750 section 3; in the `choreo` dialect Choreo Connect's, which is the same for every
+    /// failure of a credential.
+    fn challenge(&self, realm: &str, dialect: Dialect) -> String {
+        let realm = escaped(realm);
+        let error = match (dialect, self) {
+            (Dialect::Choreo, _) => INVALID_TOKEN,
+            (Dialect::Problem, Self::Missing) => return format!("Bearer realm=\"{realm}\""),
+            (Dialect::Problem, Self::Scope { scopes, .. }) => {
+                return format!(
+                    "Bearer realm=\"{realm}\", error=\"insufficient_scope\", scope=\"{}\"",
+                    escaped(scopes)
+                );
+            }
+            (Dialect::Problem, _) => INVALID_TOKEN,
+        };
+        format!("Bearer realm=\"{realm}\", {error}")
     }
 }
 
-/// Choreo Connect's challenge, the same for every failure of a credential (RFC 6750 section 3).
-fn challenge(realm: &str) -> String {
-    format!(
-        "Bearer realm=\"{realm}\", error=\"invalid_token\", error_description=\"The provided token is invalid\""
-    )
+/// What goes between the quotes of a parameter (RFC 9110 section 5.6.4).
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars().filter(|c| !c.is_control()) {
+        if matches!(c, '"' | '\\') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    escaped
 }
+
+const INVALID_TOKEN: &str = "error=\"invalid_token\", error_description=\"The provided token is invalid\"";
 
 /// For the log: what was expected and what came. Never the token.
 impl fmt::Display for Refusal {
@@ -150,7 +214,7 @@ impl fmt::Display for Refusal {
             Self::Path(refusal) => write!(f, "the path is ambiguous: {refusal}"),
             Self::NoOperation => f.write_str("no operation of an API has this host, path and method"),
             Self::Missing => f.write_str("a bearer token is needed, none came"),
-            Self::Repeated => f.write_str("the token's header came more than once"),
+            Self::Repeated => f.write_str("there are two tokens, or two values in the token's place"),
             Self::Malformed(malformed) => write!(f, "not a token: {}", malformed.text()),
             Self::BadClaim(name) => write!(f, "the claim `{name}` is missing or has the wrong type"),
             Self::Issuer => f.write_str("this issuer is not configured"),
@@ -158,11 +222,23 @@ impl fmt::Display for Refusal {
             Self::Algorithm { got } => write!(f, "algorithm {} is not allowed for this issuer", quoted(got)),
             Self::Key => f.write_str("the issuer has no such key for this algorithm"),
             Self::Signature => f.write_str("the signature does not fit the key"),
-            Self::Expired { ago } => write!(f, "the token expired {ago:.0?} ago, leeway included"),
-            Self::NotYetValid { early } => write!(f, "the token is valid in {early:.0?}"),
+            Self::Kind => f.write_str("its `typ` is not that of an access token of this issuer"),
+            Self::Bound => f.write_str("it is bound to a key (`cnf`), which is not checked here"),
+            Self::Revoked => f.write_str("its `jti` is among the revoked"),
+            Self::RequiredClaim { name } => {
+                write!(f, "the required claim `{name}` is missing or has another value")
+            }
+            Self::TooOld { max_age } => write!(f, "the token was issued more than {max_age} ago"),
+            Self::Expired { ago } => write!(f, "the token expired {} s ago, leeway included", ago.as_secs()),
+            Self::NotYetValid { early } => write!(f, "the token is valid in {} s", early.as_secs()),
             Self::Audience { expected } => write!(f, "none of the audiences `{expected}` is in the token"),
-            Self::Scope { template, expected } => write!(f, "`{template}` needs {expected}"),
+            Self::Scope { template, how_many, scopes } => {
+                write!(f, "`{template}` needs {how_many} the scopes `{scopes}`")
+            }
             Self::KeysUnavailable => f.write_str("the issuer's keys are not available"),
+            Self::Busy => {
+                f.write_str("this worker has checked as many signatures as `verification_budget` allows")
+            }
         }
     }
 }
@@ -194,13 +270,23 @@ mod tests {
 
     #[test]
     fn the_challenge_is_choreo_connects() {
-        let fault = Refusal::Missing.fault("Choreo Connect");
+        let fault = Refusal::Missing.fault("Choreo Connect", Dialect::Choreo);
         assert_eq!(fault.headers[0].0, "www-authenticate");
         assert_eq!(
             fault.headers[0].1,
             r#"Bearer realm="Choreo Connect", error="invalid_token", error_description="The provided token is invalid""#
         );
-        assert!(Refusal::NoOperation.fault("r").headers.is_empty());
+        assert!(Refusal::NoOperation.fault("r", Dialect::Choreo).headers.is_empty());
+    }
+
+    #[test]
+    fn the_problem_dialect_has_the_parameters_of_rfc_6750() {
+        let challenge = |refusal: Refusal| refusal.fault("r", Dialect::Problem).headers[0].1.clone();
+        assert_eq!(challenge(Refusal::Missing), r#"Bearer realm="r""#);
+        assert!(challenge(Refusal::Signature).starts_with(r#"Bearer realm="r", error="invalid_token""#));
+        let scope =
+            Refusal::Scope { template: "/a".to_owned(), how_many: "all of", scopes: "a b".to_owned() };
+        assert_eq!(challenge(scope), r#"Bearer realm="r", error="insufficient_scope", scope="a b""#);
     }
 
     #[test]

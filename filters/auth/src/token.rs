@@ -1,20 +1,29 @@
-//! Taking a bearer token apart, strictly, before anything in it is believed.
+//! Taking a token apart, strictly, before anything in it is believed.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-/// Longest token that is looked at. Envoy's default limit for all headers together is 60 KiB.
-pub const MAX_TOKEN: usize = 16 << 10;
+use crate::{config::TokenType, json};
 
-/// A token in JWS compact serialisation (RFC 7515 section 3.1), decoded but not verified.
+/// Longest header, in characters of base64url.
+const MAX_HEADER: usize = 8 << 10;
+
+/// A signed text in JWS compact serialisation (RFC 7515 section 3.1), decoded but not verified.
 #[derive(Debug)]
-pub struct Token<'a> {
+pub struct Jws<'a> {
     /// What is signed: header and payload as they came.
     pub signed: &'a str,
     pub header: Header,
-    pub claims: Map<String, Value>,
+    pub payload: Vec<u8>,
     pub signature: Vec<u8>,
+}
+
+/// A JWS whose payload is claims (RFC 7519).
+#[derive(Debug)]
+pub struct Token<'a> {
+    pub jws: Jws<'a>,
+    pub claims: Map<String, Value>,
 }
 
 /// The parts of a JOSE header that matter here. All others are ignored, `jku`, `jwk` and `x5c` above all:
@@ -24,6 +33,8 @@ pub struct Header {
     pub alg: String,
     #[serde(default)]
     pub kid: Option<String>,
+    #[serde(default)]
+    typ: Option<String>,
     /// Extensions that must be understood. None is.
     #[serde(default, deserialize_with = "present")]
     crit: bool,
@@ -46,63 +57,77 @@ pub enum Malformed {
     BadHeader,
     /// `crit` names extensions, and there are none that this filter understands (RFC 7515 section 4.1.11).
     CriticalExtension,
-    /// The payload is not a JSON object.
+    /// The payload is not a JSON object, or has a name twice.
     BadPayload,
 }
 
 impl Malformed {
     pub fn text(self) -> &'static str {
         match self {
-            Self::TooLong => "it is over 16 KiB",
+            Self::TooLong => "it, or its header, is too long",
             Self::NotThreeParts => "it is not three parts between dots",
             Self::NotBase64Url => "a part is not base64url without padding",
             Self::BadHeader => "the header is not a JSON object with a string `alg`",
             Self::CriticalExtension => "the header has `crit`",
-            Self::BadPayload => "the payload is not a JSON object",
+            Self::BadPayload => "the payload is not a JSON object, or has a name twice",
         }
     }
 }
 
-impl<'a> Token<'a> {
+impl<'a> Jws<'a> {
     pub fn parse(text: &'a str) -> Result<Self, Malformed> {
-        if text.len() > MAX_TOKEN {
-            return Err(Malformed::TooLong);
-        }
         let (signed, signature) = text.rsplit_once('.').ok_or(Malformed::NotThreeParts)?;
         let (header, payload) = signed.split_once('.').ok_or(Malformed::NotThreeParts)?;
         if payload.contains('.') {
             return Err(Malformed::NotThreeParts);
         }
-        let header: Header = object(&decode(header)?).ok_or(Malformed::BadHeader)?;
-        if header.crit {
-            return Err(Malformed::CriticalExtension);
+        if header.len() > MAX_HEADER {
+            return Err(Malformed::TooLong);
         }
-        let claims = object(&decode(payload)?).ok_or(Malformed::BadPayload)?;
-        Ok(Self { signed, header, claims, signature: decode(signature)? })
+        let header = Header::parse(&decode(header)?)?;
+        Ok(Self { signed, header, payload: decode(payload)?, signature: decode(signature)? })
+    }
+}
+
+impl<'a> Token<'a> {
+    /// Reads a token of at most `longest` characters.
+    pub fn parse(text: &'a str, longest: usize) -> Result<Self, Malformed> {
+        if text.len() > longest {
+            return Err(Malformed::TooLong);
+        }
+        let jws = Jws::parse(text)?;
+        let claims = json::object(&jws.payload).ok_or(Malformed::BadPayload)?;
+        Ok(Self { jws, claims })
+    }
+}
+
+impl Header {
+    fn parse(json: &[u8]) -> Result<Self, Malformed> {
+        // serde would read an array into a struct as well.
+        if json.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+            return Err(Malformed::BadHeader);
+        }
+        let header: Self = serde_json::from_slice(json).map_err(|_| Malformed::BadHeader)?;
+        if header.crit { Err(Malformed::CriticalExtension) } else { Ok(header) }
+    }
+
+    /// Whether the token is of the wanted kind.
+    pub fn is_of(&self, wanted: TokenType) -> bool {
+        let typ = self.typ.as_deref().map(|typ| match typ.split_at_checked("application/".len()) {
+            Some((start, rest)) if start.eq_ignore_ascii_case("application/") => rest,
+            _ => typ,
+        });
+        let is = |kind: &str| typ.is_some_and(|typ| typ.eq_ignore_ascii_case(kind));
+        match wanted {
+            TokenType::AtJwt => is("at+jwt"),
+            TokenType::Any => typ.is_none() || is("JWT") || is("at+jwt"),
+        }
     }
 }
 
 /// Base64url without padding, refusing every spelling but the canonical one.
 pub fn decode(text: &str) -> Result<Vec<u8>, Malformed> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| Malformed::NotBase64Url)
-}
-
-/// A JSON object, and nothing else: serde would read an array into a struct as well.
-fn object<T: for<'de> Deserialize<'de>>(json: &[u8]) -> Option<T> {
-    if json.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-        return None;
-    }
-    serde_json::from_slice(json).ok()
-}
-
-/// The token of an `Authorization` value: `Bearer`, spaces, one word (RFC 6750 section 2.1).
-/// `None`: some other scheme, or not a credential at all.
-pub fn bearer(value: &[u8]) -> Option<&str> {
-    let value = std::str::from_utf8(value).ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    let token = token.trim_matches(' ');
-    let one_word = !token.is_empty() && !token.contains(|c: char| c.is_ascii_whitespace());
-    (scheme.eq_ignore_ascii_case("bearer") && one_word).then_some(token)
 }
 
 #[cfg(test)]
@@ -112,24 +137,26 @@ mod tests {
 
     use super::*;
 
+    const LONGEST: usize = 16 << 10;
+
     fn token(header: &str, payload: &str) -> String {
         format!("{}.{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload), "c2ln")
     }
 
     fn refused(text: &str) -> Malformed {
-        Token::parse(text).unwrap_err()
+        Token::parse(text, LONGEST).unwrap_err()
     }
 
     #[test]
     fn takes_a_token_apart() {
         let text = token(r#"{"alg":"ES256","kid":"k","typ":"at+jwt"}"#, r#"{"iss":"me"}"#);
-        let token = Token::parse(&text).unwrap();
-        assert_eq!(token.header.alg, "ES256");
-        assert_eq!(token.header.kid.as_deref(), Some("k"));
+        let token = Token::parse(&text, LONGEST).unwrap();
+        assert_eq!(token.jws.header.alg, "ES256");
+        assert_eq!(token.jws.header.kid.as_deref(), Some("k"));
         assert_eq!(token.claims["iss"], "me");
-        assert_eq!(token.signature, b"sig");
-        assert!(text.starts_with(token.signed));
-        assert_eq!(token.signed.matches('.').count(), 1);
+        assert_eq!(token.jws.signature, b"sig");
+        assert!(text.starts_with(token.jws.signed));
+        assert_eq!(token.jws.signed.matches('.').count(), 1);
     }
 
     #[test]
@@ -138,7 +165,7 @@ mod tests {
         assert_eq!(refused("a.b"), Malformed::NotThreeParts);
         assert_eq!(refused("a.b.c.d"), Malformed::NotThreeParts);
         assert_eq!(refused("aaa.bbb.ccc"), Malformed::NotBase64Url);
-        assert_eq!(refused(&"a".repeat(MAX_TOKEN + 1)), Malformed::TooLong);
+        assert_eq!(refused(&"a".repeat(LONGEST + 1)), Malformed::TooLong);
         assert_eq!(refused(&format!("{}=.e30.c2ln", URL_SAFE_NO_PAD.encode("{}"))), Malformed::NotBase64Url);
     }
 
@@ -164,12 +191,30 @@ mod tests {
     }
 
     #[test]
-    fn bearer_is_one_word_after_the_scheme() {
-        assert_eq!(bearer(b"Bearer abc"), Some("abc"));
-        assert_eq!(bearer(b"bEaReR  abc "), Some("abc"));
-        for other in [&b"Bearer"[..], b"Bearer ", b"Basic abc", b"Bearer a b", b"Bearer a\tb", b"Bearer \xff"]
-        {
-            assert_eq!(bearer(other), None);
+    fn a_long_header_is_refused_before_it_is_decoded() {
+        let header = format!(r#"{{"alg":"ES256","kid":"{}"}}"#, "k".repeat(6 << 10));
+        assert_eq!(refused(&token(&header, "{}")), Malformed::TooLong);
+    }
+
+    #[test]
+    fn a_name_comes_once() {
+        assert_eq!(refused(&token(r#"{"alg":"ES256"}"#, r#"{"exp":1,"\u0065xp":2}"#)), Malformed::BadPayload);
+        assert_eq!(refused(&token(r#"{"alg":"ES256","\u0061lg":"none"}"#, "{}")), Malformed::BadHeader);
+    }
+
+    #[test]
+    fn a_token_of_another_kind_is_no_access_token() {
+        let header = |typ: &str| Header::parse(format!(r#"{{"alg":"ES256"{typ}}}"#).as_bytes()).unwrap();
+        for good in ["", r#","typ":"JWT""#, r#","typ":"jwt""#] {
+            assert!(header(good).is_of(TokenType::Any) && !header(good).is_of(TokenType::AtJwt), "{good}");
         }
+        for good in [r#","typ":"at+jwt""#, r#","typ":"Application/AT+JWT""#] {
+            assert!(header(good).is_of(TokenType::Any) && header(good).is_of(TokenType::AtJwt), "{good}");
+        }
+        for other in ["logout+jwt", "dpop+jwt", "JOSE", "application/", "x+jwt", ""] {
+            let header = header(&format!(r#","typ":"{other}""#));
+            assert!(!header.is_of(TokenType::Any) && !header.is_of(TokenType::AtJwt), "{other}");
+        }
+        assert!(Header::parse(br#"{"alg":"ES256","typ":7}"#).is_err());
     }
 }

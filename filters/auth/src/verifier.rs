@@ -7,17 +7,18 @@ use enforcer_core::{
     config::ConfigError,
     cx::{CalloutError, Cx, FetchKey, HttpReply},
     filter::Capabilities,
-    identity::Identity,
-    units::ByteSize,
+    identity::{Caller, Part},
 };
 use serde_json::Value;
 
 use crate::{
+    budget::Budget,
     claims,
-    config::{Algorithm, Issuer},
+    config::{Algorithm, AuthConfig, Issuer},
     keys::{Keys, Lookup},
     refusal::{Claimed, Refusal},
-    token::Token,
+    source::is_token_byte,
+    token::{Malformed, Token},
 };
 
 /// More would not tolerate clocks, but expired tokens.
@@ -28,7 +29,10 @@ const MAX_LEEWAY: Duration = Duration::from_secs(3600);
 pub struct Verifier {
     issuers: Vec<Trusted>,
     by_name: HashMap<String, usize>,
-    cache: Cache<Rc<Verified>>,
+    verified: Cache<Rc<Verified>>,
+    refused: Cache<Rc<Forged>>,
+    longest: usize,
+    budget: Budget,
     by_host: bool,
 }
 
@@ -43,8 +47,7 @@ struct Trusted {
 pub struct Verified {
     /// Of [`Verifier`]'s issuers.
     pub issuer: usize,
-    /// The caller, without API and operation.
-    pub identity: Identity,
+    pub caller: Part<Caller>,
     /// Claims for the backend: header and value.
     pub headers: Vec<(String, String)>,
     kid: Option<String>,
@@ -55,9 +58,21 @@ pub struct Verified {
 impl Verified {
     /// For the log, when the token is good but not good enough.
     pub fn claimed(&self) -> Claimed {
-        Claimed { issuer: Some(self.identity.issuer.clone()), kid: self.kid.clone() }
+        Claimed { issuer: Some(self.caller.issuer.clone()), kid: self.kid.clone() }
     }
 }
+
+/// A token whose signature was wrong: not worth the time to find that out twice.
+#[derive(Debug)]
+struct Forged {
+    claimed: Claimed,
+    issuer: usize,
+    /// The keys that it does not fit.
+    generation: u32,
+}
+
+/// How long a wrong signature is remembered.
+const FORGED_FOR: Duration = Duration::from_secs(300);
 
 /// What came of a token.
 #[derive(Debug)]
@@ -71,78 +86,89 @@ pub enum Outcome {
 impl Verifier {
     pub fn new(
         filter: &'static str,
-        issuers: Vec<Issuer>,
-        cache: ByteSize,
+        config: AuthConfig,
         capabilities: Capabilities,
     ) -> Result<Self, ConfigError> {
-        if issuers.is_empty() {
+        if config.issuers.is_empty() {
             return Err(ConfigError::at("issuers", "no issuer: nobody could call; name at least one"));
         }
+        let budget = Budget::new(config.verification_budget).ok_or_else(|| {
+            ConfigError::at(
+                "verification_budget",
+                "none: with keys that Envoy cannot use, no token could pass",
+            )
+        })?;
         let mut by_name = HashMap::new();
-        let mut trusted = Vec::with_capacity(issuers.len());
-        for (index, config) in issuers.into_iter().enumerate() {
-            let at =
-                |field: &str, problem: String| ConfigError::at(format!("issuers[{index}].{field}"), problem);
-            if by_name.insert(config.issuer.clone(), index).is_some() {
-                return Err(at("issuer", format!("`{}` is configured twice", config.issuer)));
+        let mut issuers = Vec::with_capacity(config.issuers.len());
+        for (index, issuer) in config.issuers.into_iter().enumerate() {
+            if by_name.insert(issuer.issuer.clone(), index).is_some() {
+                let problem = format!("`{}` is configured twice", issuer.issuer);
+                return Err(ConfigError::at(format!("issuers[{index}].issuer"), problem));
             }
-            if let Some(bad) = config.claim_headers.iter().find(|mapping| !may_carry_claim(&mapping.header)) {
-                let problem = format!("`{}` is not a header that can carry a claim", bad.header);
-                return Err(at("claim_headers", problem));
-            }
-            if config.algorithms.is_empty() {
-                return Err(at(
-                    "algorithms",
-                    "no algorithm: no token could pass; leave it out for all".to_owned(),
-                ));
-            }
-            if config.leeway.duration() > MAX_LEEWAY {
-                let problem = format!("`{}` is over an hour; clocks do not differ so much", config.leeway);
-                return Err(at("leeway", problem));
-            }
-            let id = u32::try_from(index).unwrap_or(u32::MAX);
-            let keys = Keys::new(filter, id, &config.issuer, config.jwks.clone())
-                .map_err(|problem| at("jwks", problem))?;
-            trusted.push(Trusted { config, keys });
+            let trusted = Trusted::new(filter, index, issuer);
+            issuers.push(trusted.map_err(|error| error.under(&format!("issuers[{index}]")))?);
         }
-        let by_host = capabilities.verify_signature;
-        Ok(Self { issuers: trusted, by_name, cache: Cache::new(cache.as_usize()), by_host })
+        let cache = config.token_cache.as_usize();
+        Ok(Self {
+            issuers,
+            by_name,
+            verified: Cache::new(cache),
+            refused: Cache::new(cache / 16),
+            longest: config.max_token.as_usize(),
+            budget,
+            by_host: capabilities.verify_signature,
+        })
     }
 
     /// Verifies a token, from the cache if it can. `may_wait`: the request has not waited for keys yet.
-    pub fn verify(&mut self, text: &str, cx: &mut Cx<'_>, may_wait: bool) -> Outcome {
+    pub fn verify(&mut self, text: &[u8], cx: &mut Cx<'_>, may_wait: bool) -> Outcome {
         let now = cx.host.now();
-        if let Some(known) = self.cache.get(text.as_bytes(), now) {
-            let keys = self.issuers.get(known.issuer).and_then(|issuer| issuer.keys.generation(cx.host));
-            if keys == Some(known.generation) {
-                cx.host.count("enforcer.auth.token_cache.hit", 1);
-                return Outcome::Verified(Rc::clone(known));
-            }
+        if let Some(known) = self.verified.get(text, now)
+            && current(&self.issuers, known.issuer, cx) == Some(known.generation)
+        {
+            cx.host.count("enforcer.auth.token_cache.hit", 1);
+            return Outcome::Verified(Rc::clone(known));
+        }
+        if let Some(known) = self.refused.get(text, now)
+            && current(&self.issuers, known.issuer, cx) == Some(known.generation)
+        {
+            cx.host.count("enforcer.auth.token_cache.refused", 1);
+            return Outcome::Refused(Refusal::Signature, known.claimed.clone());
         }
         cx.host.count("enforcer.auth.token_cache.miss", 1);
         match self.verify_anew(text, cx, may_wait, now) {
             Ok((verified, expires)) => {
                 let verified = Rc::new(verified);
-                self.cache.insert(text.as_bytes(), Rc::clone(&verified), expires);
+                self.verified.insert(text, Rc::clone(&verified), expires);
                 Outcome::Verified(verified)
             }
             Err((Stop::Wait(on, deadline), _)) => Outcome::Wait(on, deadline),
             Err((Stop::Refuse(refusal), claimed)) => Outcome::Refused(refusal, claimed),
+            Err((Stop::Forged { issuer, generation }, claimed)) => {
+                let forged = Forged { claimed: claimed.clone(), issuer, generation };
+                self.refused.insert(text, Rc::new(forged), now.saturating_add(FORGED_FOR));
+                Outcome::Refused(Refusal::Signature, claimed)
+            }
         }
     }
 
     fn verify_anew(
         &mut self,
-        text: &str,
+        text: &[u8],
         cx: &mut Cx<'_>,
         may_wait: bool,
         now: Duration,
     ) -> Result<(Verified, Duration), (Stop, Claimed)> {
-        let malformed = |malformed| (Stop::Refuse(Refusal::Malformed(malformed)), Claimed::default());
-        let token = Token::parse(text).map_err(malformed)?;
+        // Envoy joins several values of a well-known header with commas, which no token contains.
+        if text.contains(&b',') {
+            return Err((Refusal::Repeated.into(), Claimed::default()));
+        }
+        let malformed = |malformed| (Refusal::Malformed(malformed).into(), Claimed::default());
+        let text = std::str::from_utf8(text).map_err(|_| malformed(Malformed::NotBase64Url))?;
+        let token = Token::parse(text, self.longest).map_err(malformed)?;
         self.verify_parsed(&token, cx, may_wait, now).map_err(|stop| {
             let issuer = token.claims.get("iss").and_then(Value::as_str).map(str::to_owned);
-            (stop, Claimed { issuer, kid: token.header.kid.clone() })
+            (stop, Claimed { issuer, kid: token.jws.header.kid.clone() })
         })
     }
 
@@ -153,29 +179,50 @@ impl Verifier {
         may_wait: bool,
         now: Duration,
     ) -> Result<(Verified, Duration), Stop> {
-        let name = token.claims.get("iss").and_then(Value::as_str).ok_or(Refusal::BadClaim("iss"))?;
-        let index = *self.by_name.get(name).ok_or(Refusal::Issuer)?;
-        let Trusted { config, keys } = self.issuers.get_mut(index).ok_or(Refusal::Issuer)?;
-        let algorithm = allowed(config, &token.header.alg)
-            .ok_or_else(|| Refusal::Algorithm { got: token.header.alg.clone() })?;
+        let Token { jws, claims } = token;
+        let name = claims.get("iss").and_then(Value::as_str).ok_or(Refusal::BadClaim("iss"))?;
+        let issuer = *self.by_name.get(name).ok_or(Refusal::Issuer)?;
+        let Trusted { config, keys } = self.issuers.get_mut(issuer).ok_or(Refusal::Issuer)?;
+        let wrong_algorithm = || Refusal::Algorithm { got: jws.header.alg.clone() };
+        let algorithm = Algorithm::of_name(&jws.header.alg).ok_or_else(wrong_algorithm)?;
+        if config.algorithms.as_ref().is_some_and(|allowed| !allowed.contains(&algorithm)) {
+            return Err(wrong_algorithm().into());
+        }
+        if !jws.header.is_of(config.typ) {
+            return Err(Refusal::Kind.into());
+        }
         // Before the signature: an expired token must not make anybody fetch keys.
-        let expires = claims::check(&token.claims, config, now)?;
-        let key = match keys.find(token.header.kid.as_deref(), algorithm, cx, may_wait) {
-            Lookup::Found(key) => key,
+        let expires = claims::check(claims, config, now)?;
+        let generation = keys.generation(cx.host).unwrap_or_default();
+        let keys = match keys.find(jws.header.kid.as_deref(), algorithm, cx, may_wait) {
+            Lookup::Found(keys) => keys,
+            Lookup::WrongAlgorithm => return Err(wrong_algorithm().into()),
             Lookup::Unknown => return Err(Refusal::Key.into()),
             Lookup::Unavailable => return Err(Refusal::KeysUnavailable.into()),
             Lookup::Wait(on, deadline) => return Err(Stop::Wait(on, deadline)),
         };
-        let (genuine, checked) = key.verify(cx.host, self.by_host, token.signed.as_bytes(), &token.signature);
-        cx.host.count(checked.metric(), 1);
-        if !genuine {
-            return Err(Refusal::Signature.into());
+        let mut genuine = false;
+        for key in keys {
+            let weight = key.weight(algorithm, self.by_host);
+            if weight > 0 && !self.budget.take(weight, cx.host.monotonic()) {
+                return Err(Refusal::Busy.into());
+            }
+            let (verdict, checked) =
+                key.verify(algorithm, cx.host, self.by_host, jws.signed.as_bytes(), &jws.signature);
+            cx.host.count(checked.metric(), 1);
+            if verdict {
+                genuine = true;
+                break;
+            }
         }
-        let identity = claims::identity(&token.claims, config);
-        let headers = claim_headers(config, &identity);
-        let generation = keys.generation(cx.host).unwrap_or_default();
-        let kid = token.header.kid.clone();
-        Ok((Verified { issuer: index, identity, headers, kid, generation }, expires))
+        if !genuine {
+            return Err(Stop::Forged { issuer, generation });
+        }
+        let caller = claims::caller(claims, config);
+        let headers = claim_headers(config, &caller);
+        let caller = Part::new(caller);
+        let kid = jws.header.kid.clone();
+        Ok((Verified { issuer, caller, headers, kid, generation }, expires))
     }
 
     pub fn on_tick(&mut self, cx: &mut Cx<'_>) {
@@ -190,9 +237,39 @@ impl Verifier {
     }
 }
 
+impl Trusted {
+    fn new(filter: &'static str, index: usize, config: Issuer) -> Result<Self, ConfigError> {
+        if let Some(bad) = config.claim_headers.iter().find(|mapping| !may_carry_claim(&mapping.header)) {
+            let problem = format!("`{}` is not a header that can carry a claim", bad.header);
+            return Err(ConfigError::at("claim_headers", problem));
+        }
+        if config.algorithms.as_ref().is_some_and(Vec::is_empty) {
+            let problem = "no algorithm: no token could pass; leave it out for those of the keys";
+            return Err(ConfigError::at("algorithms", problem));
+        }
+        if config.leeway.duration() > MAX_LEEWAY {
+            let problem = format!("`{}` is over an hour; clocks do not differ so much", config.leeway);
+            return Err(ConfigError::at("leeway", problem));
+        }
+        let id = u32::try_from(index).unwrap_or(u32::MAX);
+        let keys = Keys::new(filter, id, &config).map_err(|problem| ConfigError::at("jwks", problem))?;
+        Ok(Self { config, keys })
+    }
+}
+
+/// Names the keys in use of one issuer.
+fn current(issuers: &[Trusted], index: usize, cx: &Cx<'_>) -> Option<u32> {
+    issuers.get(index)?.keys.generation(cx.host)
+}
+
 /// Why a token is not verified now.
 enum Stop {
     Refuse(Refusal),
+    /// The signature is wrong, by these keys.
+    Forged {
+        issuer: usize,
+        generation: u32,
+    },
     Wait(FetchKey, Duration),
 }
 
@@ -205,31 +282,35 @@ impl From<Refusal> for Stop {
 /// A header name (RFC 9110 section 5.1) that neither routes nor frames the request.
 fn may_carry_claim(name: &str) -> bool {
     const TAKEN: [&str; 6] = ["host", "content-length", "transfer-encoding", "connection", "te", "upgrade"];
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.bytes().all(token) && !TAKEN.iter().any(|taken| name.eq_ignore_ascii_case(taken))
+    !name.is_empty()
+        && name.bytes().all(is_token_byte)
+        && !TAKEN.iter().any(|taken| name.eq_ignore_ascii_case(taken))
 }
 
-/// The algorithm that a token names, if its issuer may use it.
-fn allowed(issuer: &Issuer, name: &str) -> Option<Algorithm> {
-    issuer.algorithms.iter().copied().find(|algorithm| algorithm.name() == name)
-}
-
-fn claim_headers(issuer: &Issuer, identity: &Identity) -> Vec<(String, String)> {
-    let value = |claim: &str| identity.claims.get(claim).cloned();
+fn claim_headers(issuer: &Issuer, caller: &Caller) -> Vec<(String, String)> {
+    let value = |claim: &str| caller.claims.get(claim).cloned();
     let mappings = issuer.claim_headers.iter();
     mappings
         .filter_map(|mapping| Some((mapping.header.to_ascii_lowercase(), value(&mapping.claim)?)))
         .collect()
 }
 
+impl Weigh for Forged {
+    fn weight(&self) -> usize {
+        let Claimed { issuer, kid } = &self.claimed;
+        [issuer, kid].into_iter().flatten().map(String::len).sum()
+    }
+}
+
 impl Weigh for Verified {
     fn weight(&self) -> usize {
-        let Identity { issuer, subject, consumer, scopes, claims, .. } = &self.identity;
+        let Caller { issuer, subject, consumer, scopes, claims } = &*self.caller;
         let texts = [issuer.len(), subject.len(), consumer.len()].into_iter();
         let lists = scopes.iter().map(|scope| scope.len().saturating_add(size_of::<String>()));
         let pairs = claims.iter().chain(self.headers.iter().map(|(name, value)| (name, value)));
         let pairs = pairs.map(|(name, value)| name.len().saturating_add(value.len()).saturating_add(64));
-        texts.chain(lists).chain(pairs).fold(0, usize::saturating_add)
+        // Twice: once as values, once as the JSON that is published.
+        texts.chain(lists).chain(pairs).fold(0, usize::saturating_add).saturating_mul(2)
     }
 }
 
@@ -250,8 +331,8 @@ mod tests {
         });
         let mut issuer = json!({"issuer": "a", "jwks": {"inline": {"keys": [key]}}});
         issuer[field] = value;
-        let issuer = serde_json::from_value(issuer).unwrap();
-        let verifier = Verifier::new("auth", vec![issuer], ByteSize::from_bytes(0), Capabilities::default());
+        let config = serde_json::from_value(json!({"issuers": [issuer]})).unwrap();
+        let verifier = Verifier::new("auth", config, Capabilities::default());
         verifier.err().map(|error| error.to_string()).unwrap_or_default()
     }
 

@@ -26,7 +26,8 @@ impl<T: Weigh> Weigh for Rc<T> {
 /// * **Cost.** An entry costs the bytes of its key, [`Weigh::weight`] of its value, and [`Cache::OVERHEAD`].
 ///   The entries together never cost more than the budget; a budget of zero switches the cache off.
 /// * **Keys.** Found by a hash keyed with random numbers (SipHash of [`RandomState`]), so that clients cannot
-///   aim at collisions, then compared in full.
+///   aim at collisions, then compared in full. Of long keys only the end is hashed, where tokens differ (their
+///   signature): keys with the same end drive each other out.
 /// * **Eviction.** Two generations of half the budget each. New and used entries go to the hot one; when it
 ///   is full it becomes the cold one, and the former cold one is dropped. An entry therefore stays until half
 ///   the budget of other entries has been put in or used after it, at no bookkeeping for each access.
@@ -37,6 +38,9 @@ pub struct Cache<V> {
     budget: usize,
     keyed: RandomState,
 }
+
+/// How much of a key's end is hashed.
+const HASHED: usize = 64;
 
 struct Generation<V> {
     /// By the key's hash. Two keys of one hash are so unlikely that they may drive each other out.
@@ -69,7 +73,7 @@ impl<V: Weigh> Cache<V> {
     /// The value, unless it has expired: `now` must be before its expiry. Any clock will do, as long as
     /// [`Cache::insert`] uses the same.
     pub fn get(&mut self, key: &[u8], now: Duration) -> Option<&V> {
-        let hash = self.keyed.hash_one(key);
+        let hash = self.hash(key);
         if !self.hot.has(hash, key) {
             let entry = self.cold.take(hash, key).filter(|entry| now < entry.expires)?;
             self.keep(hash, entry);
@@ -83,7 +87,7 @@ impl<V: Weigh> Cache<V> {
 
     /// Keeps a value until it expires or has to make room. What alone exceeds half the budget is not kept.
     pub fn insert(&mut self, key: &[u8], value: V, expires: Duration) {
-        let hash = self.keyed.hash_one(key);
+        let hash = self.hash(key);
         self.cold.take(hash, key);
         let cost = key.len().saturating_add(value.weight()).saturating_add(Self::OVERHEAD);
         self.hot.take(hash, key);
@@ -112,6 +116,10 @@ impl<V: Weigh> Cache<V> {
         self.len() == 0
     }
 
+    fn hash(&self, key: &[u8]) -> u64 {
+        self.keyed.hash_one(key.last_chunk::<HASHED>().map_or(key, <[u8; HASHED]>::as_slice))
+    }
+
     fn keep(&mut self, hash: u64, entry: Entry<V>) {
         if self.hot.cost.saturating_add(entry.cost) > self.budget {
             self.cold = mem::take(&mut self.hot);
@@ -122,7 +130,7 @@ impl<V: Weigh> Cache<V> {
 
 impl<V> Generation<V> {
     fn has(&self, hash: u64, key: &[u8]) -> bool {
-        self.entries.get(&hash).is_some_and(|entry| *entry.key == *key)
+        self.entries.get(&hash).is_some_and(|entry| is_same(&entry.key, key))
     }
 
     fn take(&mut self, hash: u64, key: &[u8]) -> Option<Entry<V>> {
@@ -140,6 +148,13 @@ impl<V> Generation<V> {
             self.cost = self.cost.saturating_sub(driven_out.cost);
         }
     }
+}
+
+/// Eight bytes at a time: WebAssembly has no instruction that compares memory, and keys are long.
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let differs = |(a, b): (&[u8; 8], &[u8; 8])| u64::from_le_bytes(*a) != u64::from_le_bytes(*b);
+    a.len() == b.len() && a_rest == b_rest && !a.iter().zip(b).any(differs)
 }
 
 impl<V> Default for Generation<V> {
@@ -245,6 +260,22 @@ mod tests {
         cache.insert(b"b", "of b".to_owned(), at(10));
         assert_eq!(cache.get(b"b", at(0)).map(String::as_str), Some("of b"));
         assert_eq!(cache.cost(), 5 + Cache::<String>::OVERHEAD, "who is driven out no longer counts");
+    }
+
+    #[test]
+    fn long_keys_differ_anywhere() {
+        let mut cache = Cache::new(10_000);
+        let key = |place: usize| {
+            let mut key = [b'a'; 300];
+            key[place] = b'b';
+            key
+        };
+        for place in [0, 7, 8, 100, 235, 236, 299] {
+            cache.insert(&key(place), place.to_string(), at(10));
+            assert_eq!(cache.get(&key(place), at(0)), Some(&place.to_string()));
+            assert_eq!(cache.get(&key((place + 1) % 300), at(0)), None);
+            assert_eq!(cache.get(&key(place)[1..], at(0)), None);
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Reading configuration, with errors that say where and what.
 
+mod place;
+
 use std::fmt;
 
 use serde::de::DeserializeOwned;
@@ -39,34 +41,22 @@ impl fmt::Display for ConfigError {
 impl std::error::Error for ConfigError {}
 
 /// Reads a filter's configuration: the bytes of `configuration` in Envoy's `PluginConfig`.
-///
-/// Keeping track of the JSON path costs about half of the parsing time, so it is done only when there is
-/// something to report.
 pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, ConfigError> {
-    if json.iter().all(u8::is_ascii_whitespace) {
-        return Err(ConfigError::at(
+    match json.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        None => Err(ConfigError::at(
             "",
             "the configuration is empty; put the filter's settings as JSON into `configuration` of the wasm plugin",
-        ));
+        )),
+        Some(_) => serde_json::from_slice(json).map_err(|error| describe(json, &error)),
     }
-    serde_json::from_slice(json).map_err(|error| locate::<T>(json).unwrap_or_else(|| describe("", &error)))
 }
 
-/// Parses once more, to learn where the problem is. `None` when it is not in a value, but behind the last one.
-fn locate<T: DeserializeOwned>(json: &[u8]) -> Option<ConfigError> {
-    let mut json = serde_json::Deserializer::from_slice(json);
-    let error = serde_path_to_error::deserialize::<_, T>(&mut json).err()?;
-    let path = error.path().to_string();
-    // `.` is the whole, `?` something whose name has not been read yet.
-    Some(describe(path.trim_end_matches(['.', '?']), error.inner()))
-}
-
-fn describe(path: &str, error: &serde_json::Error) -> ConfigError {
+fn describe(json: &[u8], error: &serde_json::Error) -> ConfigError {
     let text = error.to_string();
     // Envoy turns YAML into JSON of one line, where a column says nothing that the path does not say better.
     let place = format!(" at line {} column {}", error.line(), error.column());
     let text = if error.is_data() { text.strip_suffix(&place).unwrap_or(&text) } else { &text };
-    ConfigError::at(path, without_type_name(text))
+    ConfigError::at(place::path_at(json, error.line(), error.column()), without_type_name(text))
 }
 
 /// serde says `expected struct Issuer`; users know objects.

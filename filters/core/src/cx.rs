@@ -47,7 +47,7 @@ impl Messages {
             edits.headers.iter().for_each(|edit| headers.apply(edit));
         }
         if let Some(identity) = &edits.identity {
-            self.identity = OnceCell::from(Ok(Some((**identity).clone())));
+            self.identity = OnceCell::from(Ok(Some(identity.clone())));
         }
         if let Some(body) = &edits.body {
             self.request_body = Some(body.clone());
@@ -93,8 +93,12 @@ impl<'a> Cx<'a> {
     }
 
     /// What an earlier filter learnt about the caller: of this chain, or of another module by filter state.
+    /// Unreadable means that the request is refused.
     pub fn identity(&self) -> Result<Option<&'a Identity>, Unreadable> {
-        let identity = self.messages.identity.get_or_init(|| self.host.identity());
+        let identity = self.messages.identity.get_or_init(|| {
+            let published = self.host.identity();
+            published.as_deref().map(Identity::decode).transpose()
+        });
         identity.as_ref().map(Option::as_ref).map_err(|unreadable| *unreadable)
     }
 

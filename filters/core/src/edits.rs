@@ -10,7 +10,7 @@ pub struct Edits {
     /// The new body; only after [`crate::filter::BodyMode::Rewrite`].
     pub body: Option<Vec<u8>>,
     /// What was learnt about the caller, for the filters behind and the access log.
-    pub identity: Option<Box<Identity>>,
+    pub identity: Option<Identity>,
     /// Which later events to deliver. Replaces what was asked before; `None` leaves it.
     pub next: Option<Next>,
 }

@@ -8,7 +8,7 @@ use std::{borrow::Cow, fmt};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::filter::Response;
+use crate::{filter::Response, headers::HeaderMap};
 
 /// Why a request ended, stable and machine readable: `%RESPONSE_CODE_DETAILS%` shows it.
 /// Lower-case words joined by `_`, because Envoy replaces spaces.
@@ -109,7 +109,18 @@ impl Fault {
         }
     }
 
-    /// The answer to send.
+    /// The answer to a request. Envoy turns it into `grpc-status` and `grpc-message` where that is a gRPC call,
+    /// whose message is meant to be read by people: no JSON.
+    pub fn respond_to(self, request: &HeaderMap, dialect: Dialect) -> Response {
+        let text = is_grpc(request).then(|| self.text().into_owned());
+        let mut response = self.respond(dialect);
+        if let Some(text) = text {
+            response.body = text.into_bytes();
+        }
+        response
+    }
+
+    /// The answer in a dialect, whatever the request was.
     pub fn respond(self, dialect: Dialect) -> Response {
         let text = self.text();
         let (content_type, body) = match dialect {
@@ -120,6 +131,12 @@ impl Fault {
         headers.extend(self.headers);
         Response { status: self.code.status, headers, body, detail: self.detail, identity: None }
     }
+}
+
+/// A gRPC call, as Envoy tells it from others.
+fn is_grpc(request: &HeaderMap) -> bool {
+    let rest = request.get("content-type").and_then(|kind| kind.strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"+"))
 }
 
 #[derive(Serialize)]
@@ -178,6 +195,20 @@ mod tests {
             r#"{"error_message":"Invalid Credentials","code":"900901","error_description":"Not a JWT token. Failed to decode the token header. Make sure you have provided the correct security credentials"}"#
         );
         assert_eq!(response.detail.as_str(), "enforcer_auth_token_malformed");
+    }
+
+    #[test]
+    fn a_grpc_call_is_told_in_words() {
+        let body = |kind: &str| {
+            let mut request = HeaderMap::default();
+            request.push("content-type", kind);
+            let fault = Fault::new(INVALID_CREDENTIALS, "The token has expired", "d");
+            String::from_utf8(fault.respond_to(&request, Dialect::Choreo).body).unwrap()
+        };
+        let text = "The token has expired. Make sure you have provided the correct security credentials";
+        assert_eq!(body("application/grpc"), text);
+        assert_eq!(body("application/grpc+proto"), text);
+        assert!(body("application/grpc-web").starts_with('{'));
     }
 
     #[test]

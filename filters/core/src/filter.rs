@@ -145,7 +145,7 @@ pub struct Response {
     /// What `%RESPONSE_CODE_DETAILS%` shows.
     pub detail: Detail,
     /// What is known of the caller, for those who see this request in the log phase only.
-    pub identity: Option<Box<Identity>>,
+    pub identity: Option<Identity>,
 }
 
 /// Which later events of this request the filter wants. Each one costs a call, so the default is none.

@@ -3,10 +3,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{
-    headers::HeaderMap,
-    identity::{Identity, Unreadable},
-};
+use crate::headers::HeaderMap;
 
 /// What a filter may use of the process it runs in. Nothing here fails by panicking, whatever a client sends.
 pub trait Host {
@@ -23,8 +20,8 @@ pub trait Host {
     fn headers(&self, map: MapKind) -> HeaderMap;
     /// The first `size` bytes of the body that is in hand or buffered.
     fn body(&self, message: MapKind, size: usize) -> Vec<u8>;
-    /// The identity that an earlier module published; unreadable means that the request is refused.
-    fn identity(&self) -> Result<Option<Identity>, Unreadable>;
+    /// The identity that an earlier module published, as [`crate::identity::Identity::encode`] wrote it.
+    fn identity(&self) -> Option<Vec<u8>>;
 
     /// A value of the store that all workers share, and its version. See [`crate::store`].
     fn shared_get(&self, key: &str) -> Option<(Vec<u8>, Version)>;
@@ -36,7 +33,7 @@ pub trait Host {
     fn verify_signature(&self, hash: Hash, public_key: &[u8], signature: &[u8], text: &[u8]) -> Option<bool>;
 
     /// Adds to a counter. Names are dotted; values that come from clients never enter them.
-    fn count(&self, metric: &str, by: u64);
+    fn count(&self, metric: &'static str, by: u64);
 
     /// Whether lines of this level are written at all.
     fn logs(&self, level: Level) -> bool;

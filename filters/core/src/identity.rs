@@ -4,7 +4,7 @@
 //! cannot forge it, the access log prints it (`%FILTER_STATE(wasm.enforcer:PLAIN)%`), and the next filter
 //! reads one value instead of headers, tokens and route tables.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, cell::OnceCell, collections::BTreeMap, fmt, ops::Deref, rc::Rc};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,62 +14,153 @@ pub const PROPERTY: &str = "enforcer";
 /// The form of the encoding. While modules are being replaced, old and new ones meet.
 const VERSION: u8 = b'1';
 
-/// Who calls what, as far as the filters know. Absent fields are unknown or do not apply.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// Who calls what, as far as the filters know.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Identity {
+    /// The same for all requests to one operation.
+    pub called: Part<Called>,
+    /// The same for all requests with one credential.
+    pub caller: Part<Caller>,
+    /// Why the request was refused, or would have been in shadow mode: the fault's detail.
+    pub fault: Cow<'static, str>,
+}
+
+/// What is called. Empty fields are unknown or do not apply.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Called {
     /// Name of the matched API.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub api: String,
     /// Version of the matched API.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub version: String,
     /// Id of the matched operation.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub operation: String,
     /// Path template of the matched operation, base path included.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub template: String,
+}
+
+/// Who calls. Empty fields are unknown or do not apply.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Caller {
     /// Who vouches for the caller: `iss` of the token.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub issuer: String,
     /// The user or service: `sub`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub subject: String,
     /// The client application's key: `azp`, `client_id`, or the claim that the issuer is configured with.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub consumer: String,
     /// Scopes that the credential carries.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
     /// Claims that the configuration names, as text.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub claims: BTreeMap<String, String>,
-    /// Why the request was refused, or would have been in shadow mode: the fault's detail.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub fault: String,
+}
+
+/// A part of identities that many requests have in common: copied by reference, written as JSON once.
+#[derive(Default)]
+pub struct Part<T>(Rc<(T, OnceCell<String>)>);
+
+impl<T: Serialize> Part<T> {
+    pub fn new(value: T) -> Self {
+        Self(Rc::new((value, OnceCell::new())))
+    }
+
+    /// Its members, without the braces around them.
+    fn members(&self) -> &str {
+        let (value, members) = &*self.0;
+        members.get_or_init(|| {
+            // Strings and maps of strings always serialise.
+            let json = serde_json::to_string(value).unwrap_or_default();
+            json.trim_start_matches('{').strip_suffix('}').unwrap_or_default().to_owned()
+        })
+    }
+}
+
+impl<T> Deref for Part<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0.0
+    }
+}
+
+impl<T> Clone for Part<T> {
+    fn clone(&self) -> Self {
+        Self(Rc::clone(&self.0))
+    }
+}
+
+impl<T: PartialEq> PartialEq for Part<T> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl<T: Eq> Eq for Part<T> {}
+
+impl<T: fmt::Debug> fmt::Debug for Part<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
 }
 
 /// Published by a version of the filters that this one does not understand, or damaged: refuse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unreadable;
 
+#[derive(Serialize)]
+struct Outcome<'a> {
+    fault: &'a str,
+}
+
+/// All parts in one object.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Published {
+    api: String,
+    version: String,
+    operation: String,
+    template: String,
+    issuer: String,
+    subject: String,
+    consumer: String,
+    scopes: Vec<String>,
+    claims: BTreeMap<String, String>,
+    fault: String,
+}
+
 impl Identity {
-    /// One version byte, then JSON.
+    /// One version byte, then one JSON object with the members of all parts.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![VERSION];
-        // Strings and maps of strings always serialise.
-        if serde_json::to_writer(&mut out, self).is_err() {
-            out.truncate(1);
+        let outcome = (!self.fault.is_empty()).then(|| Part::new(Outcome { fault: &self.fault }));
+        let outcome = outcome.as_ref().map_or("", Part::members);
+        let mut json = vec![VERSION, b'{'];
+        for members in [self.called.members(), self.caller.members(), outcome] {
+            if json.len() > 2 && !members.is_empty() {
+                json.push(b',');
+            }
+            json.extend_from_slice(members.as_bytes());
         }
-        out
+        json.push(b'}');
+        json
     }
 
     /// Reads what [`Identity::encode`] wrote.
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
-        match bytes.split_first() {
-            Some((&VERSION, json)) => serde_json::from_slice(json).map_err(|_| Unreadable),
-            _ => Err(Unreadable),
-        }
+        let Some((&VERSION, json)) = bytes.split_first() else { return Err(Unreadable) };
+        let Published { api, version, operation, template, issuer, subject, consumer, scopes, claims, fault } =
+            serde_json::from_slice(json).map_err(|_| Unreadable)?;
+        Ok(Self {
+            called: Part::new(Called { api, version, operation, template }),
+            caller: Part::new(Caller { issuer, subject, consumer, scopes, claims }),
+            fault: fault.into(),
+        })
     }
 }
 
@@ -82,14 +173,29 @@ mod tests {
 
     #[test]
     fn comes_back_as_it_went() {
-        let identity = Identity {
-            api: "Petstore".into(),
-            operation: "listPets".into(),
+        let called = Called { api: "Petstore".into(), operation: "list".into(), ..Called::default() };
+        let caller = Caller {
             scopes: vec!["read:pets".into()],
-            claims: BTreeMap::from([("tenant".into(), "a \"quoted\" one".into())]),
-            ..Identity::default()
+            claims: BTreeMap::from([("tenant".into(), "a \"quoted\" {one}".into())]),
+            ..Caller::default()
         };
+        let identity =
+            Identity { called: Part::new(called), caller: Part::new(caller), fault: "late".into() };
+        let json = br#"1{"api":"Petstore","operation":"list","scopes":["read:pets"],"claims":{"tenant":"a \"quoted\" {one}"},"fault":"late"}"#;
+        assert_eq!(identity.encode(), json);
+        assert_eq!(Identity::decode(json), Ok(identity));
+    }
+
+    #[test]
+    fn any_part_may_be_empty() {
+        let caller = Part::new(Caller { subject: "me".into(), ..Caller::default() });
+        let identity = Identity { caller, ..Identity::default() };
+        assert_eq!(identity.encode(), br#"1{"subject":"me"}"#);
         assert_eq!(Identity::decode(&identity.encode()), Ok(identity));
+        assert_eq!(Identity::default().encode(), b"1{}");
+        assert_eq!(Identity::decode(b"1{}"), Ok(Identity::default()));
+        let refused = Identity { fault: "f".into(), ..Identity::default() };
+        assert_eq!(refused.encode(), br#"1{"fault":"f"}"#);
     }
 
     #[test]

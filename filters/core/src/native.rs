@@ -21,7 +21,7 @@ use std::{
 use crate::{
     headers::HeaderMap,
     host::{Conflict, Expected, Hash, Host, Level, MapKind, Version},
-    identity::{Identity, Unreadable},
+    identity::Identity,
 };
 
 /// 2026-01-01T00:00:00Z, where the wall clock starts.
@@ -34,7 +34,8 @@ pub struct NativeHost {
     random: Cell<u64>,
     messages: BTreeMap<u8, (HeaderMap, Vec<u8>)>,
     attributes: BTreeMap<String, Vec<u8>>,
-    identity: Result<Option<Identity>, Unreadable>,
+    /// As it was published.
+    identity: Option<Vec<u8>>,
     verifier: Option<Verifier>,
     level: Level,
     counters: RefCell<BTreeMap<String, u64>>,
@@ -109,7 +110,7 @@ impl NativeHost {
             random: Cell::new(worker),
             messages: BTreeMap::new(),
             attributes: BTreeMap::new(),
-            identity: Ok(None),
+            identity: None,
             verifier: None,
             level: Level::Debug,
             counters: RefCell::default(),
@@ -144,15 +145,15 @@ impl NativeHost {
 
     /// Sets the identity that an earlier module published.
     #[must_use]
-    pub fn with_identity(mut self, identity: Identity) -> Self {
-        self.identity = Ok(Some(identity));
+    pub fn with_identity(mut self, identity: &Identity) -> Self {
+        self.identity = Some(identity.encode());
         self
     }
 
     /// Lets a module of another version have published an identity that cannot be read here.
     #[must_use]
     pub fn with_unreadable_identity(mut self) -> Self {
-        self.identity = Err(Unreadable);
+        self.identity = Some(b"?".to_vec());
         self
     }
 
@@ -263,7 +264,7 @@ impl Host for NativeHost {
         body.get(..size).unwrap_or(body).to_vec()
     }
 
-    fn identity(&self) -> Result<Option<Identity>, Unreadable> {
+    fn identity(&self) -> Option<Vec<u8>> {
         self.identity.clone()
     }
 
@@ -284,7 +285,7 @@ impl Host for NativeHost {
         self.verifier.as_ref().map(|Verifier(verify)| verify(hash, public_key, signature, text))
     }
 
-    fn count(&self, metric: &str, by: u64) {
+    fn count(&self, metric: &'static str, by: u64) {
         let mut counters = self.counters.borrow_mut();
         let counter = counters.entry(metric.to_owned()).or_default();
         *counter = counter.saturating_add(by);

@@ -2,7 +2,6 @@
 
 use std::{
     cell::RefCell,
-    collections::HashMap,
     fmt,
     hash::{BuildHasher, RandomState},
     time::Duration,
@@ -11,7 +10,7 @@ use std::{
 use enforcer_core::{
     headers::HeaderMap,
     host::{Conflict, Expected, Hash, Host, Level, MapKind, Version},
-    identity::{self, Identity, Unreadable},
+    identity,
 };
 
 use crate::{
@@ -22,7 +21,7 @@ use crate::{
 /// What one VM keeps of Envoy: ids of metrics, and a seed.
 #[derive(Debug, Default)]
 pub struct EnvoyHost {
-    counters: RefCell<HashMap<String, u32>>,
+    counters: RefCell<Vec<(&'static str, u32)>>,
     seed: RandomState,
 }
 
@@ -64,11 +63,8 @@ impl Host for EnvoyHost {
         hostcalls::buffer(buffer, size).unwrap_or_default()
     }
 
-    fn identity(&self) -> Result<Option<Identity>, Unreadable> {
-        match hostcalls::property(&[identity::PROPERTY]) {
-            Ok(bytes) => Identity::decode(&bytes).map(Some),
-            Err(_) => Ok(None),
-        }
+    fn identity(&self) -> Option<Vec<u8>> {
+        hostcalls::property(&[identity::PROPERTY]).ok()
     }
 
     fn shared_get(&self, key: &str) -> Option<(Vec<u8>, Version)> {
@@ -88,7 +84,7 @@ impl Host for EnvoyHost {
         foreign::verify_signature(hash, public_key, signature, text)
     }
 
-    fn count(&self, metric: &str, by: u64) {
+    fn count(&self, metric: &'static str, by: u64) {
         if let Some(id) = self.counter(metric) {
             // A counter that Envoy no longer knows cannot be counted; the request matters more.
             let _ = hostcalls::increment(id, i64::try_from(by).unwrap_or(i64::MAX));
@@ -108,13 +104,14 @@ impl Host for EnvoyHost {
 }
 
 impl EnvoyHost {
-    fn counter(&self, metric: &str) -> Option<u32> {
+    fn counter(&self, metric: &'static str) -> Option<u32> {
         let mut counters = self.counters.borrow_mut();
-        if let Some(id) = counters.get(metric) {
+        // The same text at two addresses is defined twice, which gives the same id.
+        if let Some((_, id)) = counters.iter().find(|(known, _)| std::ptr::eq(*known, metric)) {
             return Some(*id);
         }
         let id = hostcalls::define_counter(metric).ok()?;
-        counters.insert(metric.to_owned(), id);
+        counters.push((metric, id));
         Some(id)
     }
 }

@@ -231,19 +231,18 @@ impl<F: Filter> Worker<F> {
     }
 
     fn note(&self, wishes: Wishes) {
-        let now = self.host.monotonic();
+        if wishes.tick_in.is_none() && wishes.fetches.is_empty() && wishes.woken.is_empty() {
+            return;
+        }
         let mut agenda = self.agenda.borrow_mut();
         if let Some(delay) = wishes.tick_in {
-            let due = now.saturating_add(delay);
+            let due = self.host.monotonic().saturating_add(delay);
             agenda.filter_tick = Some(agenda.filter_tick.map_or(due, |earlier| earlier.min(due)));
         }
-        let changed = wishes.tick_in.is_some() || !wishes.fetches.is_empty() || !wishes.woken.is_empty();
         agenda.fetches.extend(wishes.fetches);
         agenda.woken.extend(wishes.woken);
         drop(agenda);
-        if changed {
-            self.plan_tick();
-        }
+        self.plan_tick();
     }
 
     /// Sends the fetches that were wished for. Only while Envoy calls the root context: the SDK notes a callout for

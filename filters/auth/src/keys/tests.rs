@@ -3,13 +3,21 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use enforcer_core::{
     cx::{Messages, Wishes},
-    headers::HeaderMap,
+    host::Level,
     native::NativeHost,
-    units::Span,
 };
 use jwt_simple::algorithms::ES256KeyPair;
+use serde_json::{Value, json};
 
-use super::*;
+use super::{remote::split_url, *};
+use crate::jwk::samples::{oct, p256, with};
+
+/// An issuer with a remote key set, fetched as the defaults are but for these settings.
+fn issuer(settings: &Value) -> Issuer {
+    let mut remote = json!({"cluster": "idp", "url": "https://idp.example.com/jwks?v=1"});
+    remote.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+    serde_json::from_value(json!({"issuer": "https://idp.example.com", "jwks": {"remote": remote}})).unwrap()
+}
 
 /// One worker's keys, with a shell that does nothing by itself.
 struct Worker {
@@ -26,15 +34,7 @@ struct Wished {
 
 impl Worker {
     fn new(host: NativeHost) -> Self {
-        let config = RemoteJwks {
-            cluster: "idp".into(),
-            url: "https://idp.example.com/jwks?v=1".into(),
-            timeout: Span::from_secs(5),
-            refresh: Span::from_secs(300),
-            max_stale: Span::from_secs(3600),
-            cooldown: Span::from_secs(10),
-        };
-        let keys = Keys::new("auth", 0, "https://idp.example.com", Jwks::Remote(config)).unwrap();
+        let keys = Keys::new("auth", 0, &issuer(&json!({}))).unwrap();
         Self { host, keys }
     }
 
@@ -46,8 +46,13 @@ impl Worker {
     }
 
     fn find(&mut self, kid: &str) -> &'static str {
-        self.with(|keys, cx| match keys.find(Some(kid), Algorithm::ES256, cx, true) {
+        self.find_for(kid, Algorithm::ES256)
+    }
+
+    fn find_for(&mut self, kid: &str, algorithm: Algorithm) -> &'static str {
+        self.with(|keys, cx| match keys.find(Some(kid), algorithm, cx, true) {
             Lookup::Found(_) => "found",
+            Lookup::WrongAlgorithm => "wrong algorithm",
             Lookup::Unknown => "unknown",
             Lookup::Wait(..) => "wait",
             Lookup::Unavailable => "unavailable",
@@ -60,7 +65,12 @@ impl Worker {
     }
 
     fn fetched(&mut self, status: u16, body: &str) -> Wished {
-        let reply = HttpReply { status, headers: HeaderMap::default(), body: body.into() };
+        self.fetched_for(status, body, "no-cache")
+    }
+
+    fn fetched_for(&mut self, status: u16, body: &str, cache_control: &str) -> Wished {
+        let headers = [("cache-control", cache_control)].into_iter().collect();
+        let reply = HttpReply { status, headers, body: body.into() };
         self.with(|keys, cx| keys.on_fetched(Ok(&reply), cx)).1
     }
 
@@ -126,11 +136,63 @@ fn a_fetch_that_never_ends_is_taken_over() {
 #[test]
 fn keys_are_refreshed_and_used_meanwhile() {
     let mut worker = ready();
-    worker.advance(299);
+    worker.advance(262);
     assert_eq!(worker.tick(), NOTHING);
-    worker.advance(1);
+    worker.advance(38);
     assert_eq!(worker.tick(), FETCH);
     assert_eq!(worker.find("a"), "found");
+}
+
+#[test]
+fn an_answer_may_ask_for_an_earlier_refresh() {
+    for (cache_control, too_early, due) in [
+        ("public, max-age=60", 52, 60),
+        ("Max-Age=\"80\"", 70, 80),
+        ("max-age=0", 8, 10),
+        ("max-age=86400", 262, 300),
+        ("max-age=soon", 262, 300),
+        ("no-store", 262, 300),
+    ] {
+        let mut worker = ready();
+        worker.advance(300);
+        worker.tick();
+        worker.fetched_for(200, &key_set(&["a"]), cache_control);
+        worker.advance(too_early);
+        assert_eq!(worker.tick(), NOTHING, "{cache_control}");
+        worker.advance(due - too_early);
+        assert_eq!(worker.tick(), FETCH, "{cache_control}");
+    }
+}
+
+#[test]
+fn a_token_of_another_algorithm_fetches_nothing() {
+    let mut worker = ready();
+    worker.advance(10);
+    assert_eq!(worker.find_for("a", Algorithm::RS256), "wrong algorithm");
+    assert_eq!(worker.tick(), NOTHING);
+}
+
+#[test]
+fn faults_of_single_keys_are_told_once() {
+    let mut worker = Worker::new(NativeHost::new());
+    let faulty = with(p256(), &json!({"kid": "leaked", "d": "AQ"}));
+    let set = |kid: &str| json!({"keys": [with(p256(), &json!({"kid": kid})), faulty]}).to_string();
+    for (body, lines) in [(set("a"), 1), (set("a"), 1), (set("b"), 2)] {
+        worker.advance(300);
+        assert_eq!(worker.tick(), FETCH);
+        worker.fetched(200, &body);
+        assert_eq!(worker.host.lines().len(), lines);
+    }
+    let (level, line) = worker.host.lines().pop().unwrap();
+    assert_eq!(level, Level::Warn);
+    assert!(
+        line.starts_with(concat!(
+            "auth: issuer `https://idp.example.com`: a key from `https://idp.example.com/jwks?v=1` is not used: ",
+            "keys[1]: `d` is there",
+        )),
+        "{line}"
+    );
+    assert_eq!(worker.find("b"), "found");
 }
 
 #[test]
@@ -199,7 +261,20 @@ fn failures_are_retried_ever_later_and_nobody_waits_for_them() {
 
 #[test]
 fn what_is_no_key_set_leaves_the_old_one_in_use() {
-    for (status, body) in [(200, "<html>"), (200, "{\"keys\":[]}"), (302, ""), (404, "{}"), (200, "")] {
+    let twins =
+        json!({"keys": [with(p256(), &json!({"kid": "b"})), with(p256(), &json!({"kid": "b"}))]}).to_string();
+    let secret = json!({"keys": [with(oct(32), &json!({"kid": "b", "alg": "HS256"}))]}).to_string();
+    let long = " ".repeat((256 << 10) + 1);
+    for (status, body) in [
+        (200, "<html>"),
+        (200, "{\"keys\":[]}"),
+        (200, &twins),
+        (200, &secret),
+        (200, &long),
+        (200, ""),
+        (302, ""),
+        (404, "{}"),
+    ] {
         let mut worker = ready();
         worker.advance(300);
         assert_eq!(worker.tick(), FETCH);
@@ -213,12 +288,7 @@ fn what_is_no_key_set_leaves_the_old_one_in_use() {
 
 #[test]
 fn times_without_sense_are_refused() {
-    let problem = |field: &str, value: &str| {
-        let mut config = serde_json::json!({"cluster": "idp", "url": "https://idp.example.com/jwks"});
-        config[field] = value.into();
-        let config = Jwks::Remote(serde_json::from_value(config).unwrap());
-        Keys::new("auth", 0, "https://idp.example.com", config).err()
-    };
+    let problem = |field: &str, value: &str| Keys::new("auth", 0, &issuer(&json!({field: value}))).err();
     assert!(problem("timeout", "0s").unwrap().contains("no fetch could succeed"));
     assert!(problem("refresh", "10ms").unwrap().contains("the least is `1s`"));
     assert!(problem("max_stale", "1m").unwrap().contains("times without keys"));

@@ -8,7 +8,12 @@ use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::{
-    cx::FetchKey, edits::HeaderEdit, fault::Detail, filter::Response, identity::Identity, native::NativeHost,
+    cx::FetchKey,
+    edits::HeaderEdit,
+    fault::Detail,
+    filter::Response,
+    identity::{Caller, Identity, Part},
+    native::NativeHost,
 };
 
 /// Does what its configuration says, and writes down what it was told.
@@ -90,8 +95,9 @@ impl Filter for Scripted {
                 identity: None,
             }),
             Does::Rename(value) => {
-                let identity = Identity { subject: value.clone(), ..Identity::default() };
-                let edits = Edits { identity: Some(Box::new(identity)), ..Edits::next(next) };
+                let caller = Part::new(Caller { subject: value.clone(), ..Caller::default() });
+                let identity = Identity { caller, ..Identity::default() };
+                let edits = Edits { identity: Some(identity), ..Edits::next(next) };
                 Step::Continue(edits.set("x", value))
             }
         }
@@ -148,7 +154,7 @@ fn the_second_sees_what_the_first_left() {
     let mut run = run(does(&[Does::Rename("first".into())]), does(&[]));
     let edits = run.edits(Event::RequestHead);
     assert_eq!(edits.headers, [HeaderEdit::Set("x".into(), b"first".to_vec())]);
-    assert_eq!(edits.identity.unwrap().subject, "first");
+    assert_eq!(edits.identity.unwrap().caller.subject, "first");
     assert_eq!(heard(), ["a RequestHead x=client", "b RequestHead x=first"]);
 }
 

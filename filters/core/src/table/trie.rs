@@ -133,11 +133,14 @@ impl Trie {
 
     /// The methods that a template names, sorted.
     pub(super) fn methods(&self, node: Node) -> impl Iterator<Item = &str> {
-        let mut methods: Vec<&str> = self
-            .operations_at(node)
-            .filter_map(|operation| self.methods.get(operation.method?).map(AsRef::as_ref))
-            .collect();
-        methods.sort_unstable();
+        let mut methods: Vec<&str> = Vec::new();
+        for operation in self.operations_at(node) {
+            let method = operation.method.and_then(|method| self.methods.get(method));
+            if let Some(method) = method.map(AsRef::as_ref) {
+                // A handful: a sort would be more code than all of them.
+                methods.insert(methods.partition_point(|other| *other < method), method);
+            }
+        }
         methods.into_iter()
     }
 

@@ -15,7 +15,6 @@ use super::*;
 use crate::{
     headers::HeaderMap,
     host::{Hash, Level, MapKind, Version},
-    identity::{Identity, Unreadable},
 };
 
 /// Lets actors make one access to shared data at a time, in a given order.
@@ -102,13 +101,13 @@ impl Host for Actor<'_> {
     fn body(&self, message: MapKind, size: usize) -> Vec<u8> {
         self.host.body(message, size)
     }
-    fn identity(&self) -> Result<Option<Identity>, Unreadable> {
+    fn identity(&self) -> Option<Vec<u8>> {
         self.host.identity()
     }
     fn verify_signature(&self, hash: Hash, key: &[u8], signature: &[u8], text: &[u8]) -> Option<bool> {
         self.host.verify_signature(hash, key, signature, text)
     }
-    fn count(&self, metric: &str, by: u64) {
+    fn count(&self, metric: &'static str, by: u64) {
         self.host.count(metric, by);
     }
     fn logs(&self, level: Level) -> bool {

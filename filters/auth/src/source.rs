@@ -1,0 +1,200 @@
+//! Where in a request the token is, and how it is kept from the backend.
+
+use std::borrow::Cow;
+
+use enforcer_core::{config::ConfigError, edits::Edits, headers::HeaderMap};
+
+use crate::config::{HeaderSource, TokenSource};
+
+/// The configured places, in order.
+#[derive(Debug)]
+pub struct Sources(Vec<TokenSource>);
+
+/// There are two tokens: it cannot be said which counts (RFC 6750 section 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Several;
+
+/// What a request carries in a token's place, not looked at yet: who knows it already need not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Carried<'a> {
+    pub text: &'a [u8],
+    /// Which of the places.
+    source: usize,
+}
+
+impl Sources {
+    pub fn new(mut sources: Vec<TokenSource>) -> Result<Self, ConfigError> {
+        if sources.is_empty() {
+            let problem = "no place to look for a token; leave it out for `Authorization: Bearer`";
+            return Err(ConfigError::at("token_sources", problem));
+        }
+        for index in 0..sources.len() {
+            let (known, rest) = sources.split_at_mut_checked(index).unwrap_or_default();
+            let Some(source) = rest.first_mut() else { break };
+            let at = |problem: String| ConfigError::at(format!("token_sources[{index}]"), problem);
+            normalise(source).map_err(at)?;
+            if known.contains(source) {
+                return Err(at("this place is named twice".to_owned()));
+            }
+        }
+        Ok(Self(sources))
+    }
+
+    /// The token, if there is one. Other credentials (`Basic`) are none.
+    pub fn find<'a>(&self, headers: &'a HeaderMap) -> Result<Option<Carried<'a>>, Several> {
+        let mut found = None;
+        for (source, place) in self.0.iter().enumerate() {
+            let text = match place {
+                TokenSource::Header(header) => in_header(headers, header)?,
+                TokenSource::Query(name) => in_query(headers, name)?,
+                TokenSource::Cookie(name) => in_cookies(headers, name)?,
+            };
+            match text {
+                Some(_) if found.is_some() => return Err(Several),
+                Some(text) => found = Some(Carried { text, source }),
+                None => {}
+            }
+        }
+        Ok(found)
+    }
+
+    /// Takes the token out of the request.
+    pub fn remove(&self, carried: Carried<'_>, headers: &HeaderMap, edits: Edits) -> Edits {
+        match self.0.get(carried.source) {
+            Some(TokenSource::Header(header)) => edits.remove(&*header.name),
+            Some(TokenSource::Query(name)) => edits.set(":path", without_parameter(headers, name)),
+            Some(TokenSource::Cookie(name)) => match without_cookie(headers, name) {
+                cookies if cookies.is_empty() => edits.remove("cookie"),
+                cookies => edits.set("cookie", cookies),
+            },
+            None => edits,
+        }
+    }
+}
+
+/// Names as they are compared: headers in lower case.
+fn normalise(source: &mut TokenSource) -> Result<(), String> {
+    let token = |name: &str| !name.is_empty() && name.bytes().all(is_token_byte);
+    match source {
+        TokenSource::Header(HeaderSource { name, scheme }) => {
+            name.make_ascii_lowercase();
+            if !token(name) || name == "cookie" || name == "host" {
+                return Err(format!("`{name}` is not a header that can carry a token"));
+            }
+            if !scheme.is_empty() && !token(scheme) {
+                return Err(format!(
+                    "`{scheme}` is not an authentication scheme: one word, such as `Bearer`"
+                ));
+            }
+        }
+        TokenSource::Query(name) if name.is_empty() || name.contains(['&', '=', '#', '%', '+', ' ']) => {
+            return Err(format!("`{name}` is not the name of a query parameter, unescaped"));
+        }
+        TokenSource::Cookie(name) if !token(name) => {
+            return Err(format!("`{name}` is not the name of a cookie"));
+        }
+        TokenSource::Query(_) | TokenSource::Cookie(_) => {}
+    }
+    Ok(())
+}
+
+/// `tchar` of RFC 9110 section 5.6.2.
+pub fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn in_header<'a>(headers: &'a HeaderMap, source: &HeaderSource) -> Result<Option<&'a [u8]>, Several> {
+    let value = headers.single(&source.name).map_err(|_| Several)?;
+    Ok(value.and_then(|value| credential(value, &source.scheme)))
+}
+
+/// What follows the scheme (RFC 6750 section 2.1). `None`: some other scheme, or nothing.
+fn credential<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
+    let rest = if scheme.is_empty() {
+        value
+    } else {
+        let (given, rest) = value.split_at_checked(scheme.len())?;
+        let spaced = given.eq_ignore_ascii_case(scheme.as_bytes()) && rest.first() == Some(&b' ');
+        spaced.then_some(rest)?
+    };
+    Some(rest.trim_ascii()).filter(|text| !text.is_empty())
+}
+
+/// The value is taken as it is: nothing that a token consists of needs an escape, and escaped it is none.
+fn in_query<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, Several> {
+    let target = headers.get_str(":path").unwrap_or_default();
+    let Some((_, query)) = target.split_once('?') else { return Ok(None) };
+    only(parameters(query).filter_map(|(given, value)| is_named(given, name).then_some(value)))
+}
+
+/// Name and value of each parameter. Some servers take `;` for `&`; a token holds neither.
+fn parameters(query: &str) -> impl Iterator<Item = (&str, &str)> {
+    query.split('&').map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+}
+
+/// Whether a backend would read this name, escapes undone, as that one.
+fn is_named(given: &str, name: &str) -> bool {
+    given == name || (given.contains('%') && unescape(given) == name.as_bytes())
+}
+
+fn unescape(text: &str) -> Cow<'_, [u8]> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let escaped = (*first == b'%').then(|| tail.split_first_chunk::<2>()).flatten();
+        let byte =
+            escaped.and_then(|(digits, _)| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        match (byte, escaped) {
+            (Some(byte), Some((_, after))) => {
+                bytes.push(byte);
+                rest = after;
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    bytes.into()
+}
+
+fn in_cookies<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, Several> {
+    only(cookies(headers).filter_map(|(_, given, value)| (given == name).then_some(value)))
+}
+
+/// Each cookie (RFC 6265 section 5.4): as it is, its name, its value. Values that are not UTF-8 are no cookies.
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str, &str)> {
+    let lines = headers.get_all("cookie").filter_map(|line| std::str::from_utf8(line).ok());
+    lines.flat_map(|line| line.split(';')).map(str::trim).filter_map(|cookie| {
+        let (name, value) = cookie.split_once('=')?;
+        Some((cookie, name.trim_end(), value.trim_start()))
+    })
+}
+
+/// The only one that is not empty.
+fn only<'a>(mut values: impl Iterator<Item = &'a str>) -> Result<Option<&'a [u8]>, Several> {
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(Several);
+    }
+    Ok(first.map(str::as_bytes).filter(|value| !value.is_empty()))
+}
+
+fn without_parameter(headers: &HeaderMap, name: &str) -> String {
+    let target = headers.get_str(":path").unwrap_or_default();
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let kept = query.split('&').filter(|pair| {
+        let (given, _) = pair.split_once('=').unwrap_or((pair, ""));
+        !is_named(given, name)
+    });
+    let kept: Vec<_> = kept.collect();
+    if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) }
+}
+
+fn without_cookie(headers: &HeaderMap, name: &str) -> String {
+    let kept = cookies(headers).filter(|(_, given, _)| *given != name).map(|(cookie, ..)| cookie);
+    kept.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests;
