@@ -7,9 +7,15 @@ use std::{
 
 use enforcer_auth::{
     Auth,
-    config::{Api as AuthApi, AuthConfig, JwtRequirement, Operation as AuthOperation, Requirement, Scopes},
+    config::{
+        Api as AuthApi, AuthConfig, HeaderSource, JwtRequirement, Operation as AuthOperation, Requirement,
+        Scopes, TokenSource,
+    },
 };
-use enforcer_core::filter::{Capabilities, Filter as _};
+use enforcer_core::{
+    config::ConfigError,
+    filter::{Capabilities, Filter as _},
+};
 use serde::Deserialize as _;
 use serde_json::json;
 
@@ -19,7 +25,7 @@ use crate::{
     model::{Access, Alternative, Api, ApiModel, Backend, slug},
     openapi,
     settings::{self, ScopeRule, Settings},
-    source::{Place, Source, View, parse},
+    source::{Source, View, parse},
     url::{Scheme, Url},
 };
 
@@ -195,15 +201,24 @@ impl Gateway {
         if let Some(size) = auth.token_cache {
             self.auth.token_cache = size;
         }
-        if let Some(header) = auth.token_header.clone().or_else(|| common_header(&self.model, findings)) {
-            self.auth.token_header = header.to_ascii_lowercase();
+        if let Some(size) = auth.max_token {
+            self.auth.max_token = size;
+        }
+        if let Some(budget) = auth.verification_budget {
+            self.auth.verification_budget = budget;
+        }
+        if let Some(sources) = &auth.token_sources {
+            self.auth.token_sources.clone_from(sources);
+        } else if let Some(name) = common_header(&self.model, findings) {
+            let header = HeaderSource { name, scheme: "Bearer".to_owned() };
+            self.auth.token_sources = vec![TokenSource::Header(header)];
         }
         if self.settings.issuers.is_empty() {
             missing_issuers(&self.model, file, findings);
         } else if !findings.failed() && self.auth.issuers.len() == self.settings.issuers.len() {
             // The filter has the last word on its configuration; what it refuses must not reach Envoy.
             if let Err(error) = Auth::new(self.auth.clone(), Capabilities::default()) {
-                findings.push(refused(&error.to_string(), &self.model, file));
+                findings.push(refused(&error, &self.model, file));
             }
         }
     }
@@ -315,9 +330,14 @@ fn common_header(model: &ApiModel, findings: &mut Diagnostics) -> Option<String>
         };
         if differs {
             findings.push(
-                Diagnostic::error(format!("this API expects the token in another header than `{first}`, which another API names"))
-                    .at(place.clone())
-                    .help("give all APIs the same `x-wso2-auth-header`, or set `auth: {token_header: ...}` in enforcer.yaml"),
+                Diagnostic::error(format!(
+                    "this API expects the token in another header than `{first}`, which another API names"
+                ))
+                .at(place.clone())
+                .help(format!(
+                    "give all APIs the same `x-wso2-auth-header`, or say in enforcer.yaml where tokens are: \
+                         `auth: {{token_sources: [{{header: {{name: {first}}}}}]}}`"
+                )),
             );
         }
     }
@@ -341,14 +361,17 @@ fn missing_issuers(model: &ApiModel, file: View<'_>, findings: &mut Diagnostics)
     }
 }
 
-/// The filter's own words about its configuration, at the API that they are about.
-fn refused(error: &str, model: &ApiModel, file: View<'_>) -> Diagnostic {
-    let index = error
-        .strip_prefix("apis[")
-        .and_then(|rest| rest.split(']').next())
-        .and_then(|index| index.parse::<usize>().ok());
-    let place: Place =
-        index.and_then(|index| model.apis.get(index)).map_or_else(|| file.place(), |api| api.place.clone());
+/// The filter's own words about its configuration, at the API or setting that they are about.
+fn refused(error: &ConfigError, model: &ApiModel, file: View<'_>) -> Diagnostic {
+    let steps: Vec<&str> = error.path.split(['.', '[', ']']).filter(|step| !step.is_empty()).collect();
+    let place = match steps.as_slice() {
+        ["apis", index, ..] => {
+            let api = index.parse::<usize>().ok().and_then(|index| model.apis.get(index));
+            api.map_or_else(|| file.place(), |api| api.place.clone())
+        }
+        ["issuers", ..] => file.descend(steps.iter().copied()).place(),
+        _ => file.descend(["auth"].into_iter().chain(steps.iter().copied())).place(),
+    };
     Diagnostic::error(format!("the auth filter refuses this: {error}"))
         .at(place)
         .help("correct the value that is named")

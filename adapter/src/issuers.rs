@@ -2,7 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use enforcer_auth::config::Issuer;
+use enforcer_auth::{
+    config::{Algorithm, Issuer},
+    jwk::{KeySet, Origin},
+};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
@@ -26,7 +29,8 @@ pub struct Context<'a> {
     pub ca_file: Option<&'a str>,
     /// Keys that `enforcer token` made are acceptable.
     pub development: bool,
-    /// Ask issuers where their keys are. Without it, an issuer that would be asked is given up silently.
+    /// Ask issuers where their keys are. Without it, an issuer that would be asked gets an address that does not
+    /// exist: good for checking, not for an output.
     pub online: bool,
 }
 
@@ -48,9 +52,8 @@ pub fn resolve(
             );
             continue;
         }
-        if let Some(Some(one)) = findings.take(resolve_one(issuer, view, context, cluster)) {
-            resolved.push(one);
-        }
+        let one = resolve_one(issuer, view, context, cluster, findings);
+        resolved.extend(findings.take(one));
     }
     resolved
 }
@@ -60,7 +63,8 @@ fn resolve_one(
     view: View<'_>,
     context: Context<'_>,
     cluster: &mut impl FnMut(&Url) -> String,
-) -> Result<Option<Issuer>, Diagnostic> {
+    findings: &mut Diagnostics,
+) -> Result<Issuer, Diagnostic> {
     let place = view.descend(["issuer"]).place();
     if issuer.issuer == DEVELOPMENT_ISSUER && !context.development {
         return Err(Diagnostic::error(
@@ -82,14 +86,23 @@ fn resolve_one(
         }
         Some(file) => {
             let path = local(file, context.folder);
-            let keys = read_keys(&path).map_err(|problem| {
-                Diagnostic::error(format!("the key set `{}` {problem}", path.display()))
-                    .at(view.descend(["jwks"]).place())
-                    .help("give a JSON Web Key Set with public keys: `{\"keys\": [...]}`")
+            let place = view.descend(["jwks"]).place();
+            let keys = KeyFile::read(&path, issuer.algorithms.as_deref()).map_err(|problem| {
+                Diagnostic::error(format!("the keys in `{}` {problem}", path.display()))
+                    .at(place.clone())
+                    .help("give a JSON Web Key Set with public keys (`{\"keys\": [...]}`), or keys or certificates in PEM")
             })?;
-            json!({"inline": keys})
+            if keys.is_secret() {
+                findings.push(
+                    Diagnostic::warning("a shared secret goes into Envoy's configuration, readable to whoever reads that")
+                        .at(place)
+                        .help("keep the output as you keep the secret, or use an issuer that signs with a private key"),
+                );
+            }
+            keys.configured()
         }
-        None if !context.online => return Ok(None),
+        // Stands for what only a build can find out, so that everything else can be checked.
+        None if !context.online => remote(issuer, "https://unknown.invalid/jwks", "unknown"),
         None => {
             let url = discover(&issuer.issuer, context.ca_file).map_err(|problem| problem.at(place))?;
             let server = key_server(&url).map_err(|problem| {
@@ -100,22 +113,22 @@ fn resolve_one(
             remote(issuer, &url, &cluster(&server))
         }
     };
-    configured(issuer, jwks).map(Some).map_err(|error| {
+    configured(issuer, jwks).map_err(|error| {
         Diagnostic::error(format!("the filter cannot be configured for this issuer: {error}"))
             .at(view.place())
     })
 }
 
+/// Settings of an issuer that are about fetching its keys.
+const FETCHING: [&str; 4] = ["timeout", "refresh", "max_stale", "cooldown"];
+
 fn remote(issuer: &settings::Issuer, url: &str, cluster: &str) -> Value {
     let mut remote = serde_json::Map::new();
     remote.insert("cluster".to_owned(), json!(cluster));
     remote.insert("url".to_owned(), json!(url));
-    for (key, span) in
-        [("timeout", issuer.timeout), ("refresh", issuer.refresh), ("max_stale", issuer.max_stale)]
-    {
-        if let Some(span) = span {
-            remote.insert(key.to_owned(), json!(span));
-        }
+    let spans = [issuer.timeout, issuer.refresh, issuer.max_stale, issuer.cooldown];
+    for (key, span) in FETCHING.iter().zip(spans) {
+        remote.extend(span.map(|span| ((*key).to_owned(), json!(span))));
     }
     json!({"remote": remote})
 }
@@ -125,7 +138,7 @@ fn remote(issuer: &settings::Issuer, url: &str, cluster: &str) -> Value {
 fn configured(issuer: &settings::Issuer, jwks: Value) -> Result<Issuer, serde_json::Error> {
     let mut value = serde_json::to_value(issuer)?;
     if let Some(map) = value.as_object_mut() {
-        for key in ["timeout", "refresh", "max_stale"] {
+        for key in FETCHING {
             map.shift_remove(key);
         }
         map.insert("jwks".to_owned(), jwks);
@@ -156,18 +169,35 @@ fn local(file: &str, folder: &Path) -> PathBuf {
     folder.join(file.strip_prefix("file://").unwrap_or(file))
 }
 
-fn read_keys(path: &Path) -> Result<Value, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {}", plain(&error)))?;
-    let set: Value = serde_json::from_str(&text).map_err(|error| format!("is not JSON: {error}"))?;
-    let keys = set.get("keys").and_then(Value::as_array).ok_or("has no list `keys`")?;
-    if keys.is_empty() {
-        return Err("has no key in it".to_owned());
+/// What a file of keys holds.
+enum KeyFile {
+    Set(Value),
+    Pem(String),
+}
+
+impl KeyFile {
+    /// Reads a file that the filter could use.
+    fn read(path: &Path, algorithms: Option<&[Algorithm]>) -> Result<Self, String> {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {}", plain(&error)))?;
+        KeySet::read(text.as_bytes(), Origin::Inline, algorithms)
+            .map_err(|problem| format!("cannot be used: {problem}"))?;
+        Ok(serde_json::from_str(&text).map_or(Self::Pem(text), Self::Set))
     }
-    // RFC 7517 section 9.3, RFC 7518 sections 6.2.2, 6.3.2 and 6.4: what must stay secret.
-    if keys.iter().any(|key| key.get("d").is_some() || key.get("k").is_some()) {
-        return Err("holds a private or shared key; only public keys belong into a configuration".to_owned());
+
+    fn configured(self) -> Value {
+        match self {
+            Self::Set(set) => json!({"inline": set}),
+            Self::Pem(text) => json!({"pem": text}),
+        }
     }
-    Ok(set)
+
+    /// A symmetric key verifies and signs (RFC 7518 section 6.4).
+    fn is_secret(&self) -> bool {
+        let Self::Set(set) = self else { return false };
+        let keys = set.get("keys").and_then(Value::as_array).into_iter().flatten();
+        keys.filter_map(|key| key.get("kty")).any(|kty| kty == "oct")
+    }
 }
 
 /// The issuer's `jwks_uri`, from OpenID Connect Discovery 1.0 section 4, else from RFC 8414 section 3.

@@ -46,9 +46,20 @@ pub(super) fn run(arguments: &Arguments, shell: &Shell) -> ExitCode {
 
 fn edit(arguments: &Arguments, shell: &Shell, findings: &mut Diagnostics) -> Option<Outcome> {
     let envoy: Arc<Source> = findings.take(Source::read(&arguments.envoy))?;
-    if arguments.remove {
-        return findings.take(attach::detach(&envoy));
-    }
+    let mut outcome = match arguments.remove {
+        true => findings.take(attach::detach(&envoy)),
+        false => add(arguments, &envoy, shell, findings),
+    }?;
+    outcome.text = envoy.encode(&outcome.text);
+    Some(outcome)
+}
+
+fn add(
+    arguments: &Arguments,
+    envoy: &Arc<Source>,
+    shell: &Shell,
+    findings: &mut Diagnostics,
+) -> Option<Outcome> {
     let input = Input {
         definitions: arguments.definitions.clone(),
         settings: shell.config(),
@@ -61,7 +72,7 @@ fn edit(arguments: &Arguments, shell: &Shell, findings: &mut Diagnostics) -> Opt
     gateway.backends.clear();
     findings.take(gateway.check_surroundings())?;
     gateway.summary().iter().for_each(|line| shell.detail(line));
-    findings.take(attach::attach(&envoy, gateway, &arguments.listeners))
+    findings.take(attach::attach(envoy, gateway, &arguments.listeners))
 }
 
 fn write(arguments: &Arguments, text: &str, shell: &Shell) -> Result<(), Diagnostic> {

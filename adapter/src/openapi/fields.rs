@@ -83,7 +83,7 @@ impl Reader<'_> {
             let problem = if key != lower && METHODS.contains(&lower.as_str()) {
                 Diagnostic::error(format!("`{key}` is not a method; methods are in lower case"))
                     .help(format!("write `{lower}`"))
-            } else if key == "security" {
+            } else if key == "security" || is_misspelt_security(key) {
                 Diagnostic::error("a path has no `security`: OpenAPI knows it for the API and for operations")
                     .help("put it in each operation of the path")
             } else {
@@ -114,14 +114,24 @@ impl Reader<'_> {
         true
     }
 
-    fn unknown_field(&mut self, key: &str, value: View<'_>, known: &[&str]) {
-        if !key.starts_with("x-") && !known.contains(&key) {
-            self.report_once(
-                Diagnostic::warning(format!("unknown field `{key}` has no effect"))
-                    .at(value.key_place())
-                    .help(suggest(key, known)),
-            );
+    /// Reports a `security` of the whole API that is misspelt.
+    pub(super) fn check_root(&mut self, root: View<'_>) {
+        for (key, value) in root.entries().filter(|(key, _)| is_misspelt_security(key)) {
+            self.unknown_field(key, value, &["security"]);
         }
+    }
+
+    fn unknown_field(&mut self, key: &str, value: View<'_>, known: &[&str]) {
+        if key.starts_with("x-") || known.contains(&key) {
+            return;
+        }
+        let problem = if is_misspelt_security(key) {
+            Diagnostic::error(format!("unknown field `{key}`: what it asks for would not be asked"))
+                .help("did you mean `security`?")
+        } else {
+            Diagnostic::warning(format!("unknown field `{key}` has no effect")).help(suggest(key, known))
+        };
+        self.report_once(problem.at(value.key_place()));
     }
 
     /// A path item that several paths refer to is looked at as many times.
@@ -130,4 +140,9 @@ impl Reader<'_> {
             self.findings.push(finding);
         }
     }
+}
+
+/// A word that is almost `security`: who misspells it wanted to close something.
+fn is_misspelt_security(key: &str) -> bool {
+    key != "security" && strsim::damerau_levenshtein(&key.to_ascii_lowercase(), "security") <= 2
 }

@@ -86,6 +86,7 @@ fn version(root: View<'_>) -> Result<(), Diagnostic> {
 impl Reader<'_> {
     fn api(&mut self, root: View<'_>) -> Option<Api> {
         let failed_before = self.findings.failed();
+        self.check_root(root);
         let title = self.title(root);
         let location = self.location(root);
         let schemes = self.schemes(root);

@@ -124,11 +124,35 @@ impl Reader<'_> {
             ));
             return None;
         }
-        self.group(&absolute)
+        self.first(&absolute)
     }
 
-    /// The servers that can stand for each other: same scheme, same path.
-    fn group(&mut self, urls: &[(View<'_>, String)]) -> Option<Backend> {
+    /// The first server. Others are other environments as a rule (test, staging), which callers of this one must
+    /// not reach.
+    fn first(&mut self, urls: &[(View<'_>, String)]) -> Option<Backend> {
+        let parsed = self.parsed(urls)?;
+        let (_, first) = parsed.first()?;
+        // `http://x` beside `https://x` is one server; the safer way to it is taken.
+        let secure = parsed
+            .iter()
+            .map(|(_, url)| url)
+            .find(|url| url.scheme == Scheme::Https && url.host == first.host && url.path == first.path);
+        let server = secure.unwrap_or(first).clone();
+        for (view, url) in parsed.iter().filter(|(_, url)| url.host != server.host || url.path != server.path)
+        {
+            self.findings.push(
+                Diagnostic::warning(format!("the server `{url}` is not used: requests go to `{server}`"))
+                    .at(view.place())
+                    .help(
+                        "remove it if it is another environment; to spread requests over several servers, list them in \
+                         `x-wso2-production-endpoints`",
+                    ),
+            );
+        }
+        Some(Backend { servers: vec![server] })
+    }
+
+    fn parsed<'v>(&mut self, urls: &[(View<'v>, String)]) -> Option<Vec<(View<'v>, Url)>> {
         let mut parsed = Vec::new();
         for (view, text) in urls {
             match Url::parse(text) {
@@ -136,16 +160,14 @@ impl Reader<'_> {
                 Err(problem) => self.findings.push(bad_url(*view, text, &problem)),
             }
         }
-        if parsed.len() != urls.len() {
-            return None;
-        }
+        (parsed.len() == urls.len()).then_some(parsed)
+    }
+
+    /// The endpoints that can stand for each other: same scheme, same path.
+    fn group(&mut self, urls: &[(View<'_>, String)]) -> Option<Backend> {
+        let parsed = self.parsed(urls)?;
         let (_, first) = parsed.first()?;
-        // `http://x` followed by `https://x` is one server; the safer way to it is taken.
-        let secure = parsed
-            .iter()
-            .map(|(_, url)| url)
-            .find(|url| url.scheme == Scheme::Https && url.host == first.host);
-        let model = secure.unwrap_or(first).clone();
+        let model = first.clone();
         let mut servers: Vec<Url> = Vec::new();
         for (view, url) in &parsed {
             if url.scheme == model.scheme && url.path == model.path {
@@ -155,24 +177,12 @@ impl Reader<'_> {
             } else {
                 self.findings.push(
                     Diagnostic::warning(format!(
-                        "the server `{url}` is not used: scheme or path differ from `{model}`"
+                        "the endpoint `{url}` is not used: scheme or path differ from `{model}`"
                     ))
                     .at(view.place())
-                    .help("one API has one backend; remove the servers that are other environments"),
+                    .help("give all endpoints the same scheme and path, or remove this one"),
                 );
             }
-        }
-        if let (Some((view, _)), [_, second, ..]) = (parsed.first(), servers.as_slice()) {
-            self.findings.push(
-                Diagnostic::warning(format!(
-                    "requests are spread over {} servers, `{second}` among them",
-                    servers.len()
-                ))
-                .at(view.place())
-                .help(
-                    "if only the first is meant to serve, remove the others: they may be other environments",
-                ),
-            );
         }
         Some(Backend { servers })
     }

@@ -135,7 +135,14 @@ fn the_gateway_keeps_the_servers_path() {
             "servers: [{url: 'http://a.org/v1'}, {url: 'http://b.org:81/v1/'}, {url: 'http://a.org/v1'}]",
             ""
         ),
-        at("/v1", &["http://a.org/v1", "http://b.org:81/v1"])
+        at("/v1", &["http://a.org/v1"])
+    );
+    assert_eq!(
+        location(
+            "servers: [{url: 'http://a.org/v1'}, {url: 'https://b.org/v1'}, {url: 'https://a.org/v1'}]",
+            ""
+        ),
+        at("/v1", &["https://a.org/v1"])
     );
     assert_eq!(
         location("servers: [{url: 'https://a.org/v1'}]\nx-wso2-basePath: /store/v2", ""),
@@ -215,16 +222,31 @@ fn nothing_gets_lost_beside_a_reference_or_in_the_wrong_place() {
 
 #[test]
 fn fields_that_mean_nothing_are_named() {
-    for (text, expected) in [
-        ("/a: {get: {securty: [{oauth: [x]}]}}", "unknown field `securty`"),
-        ("/a: {gett: {}}", "unknown field `gett`"),
-        ("/a: null", "`/a` has no operations"),
-    ] {
+    for (text, expected) in
+        [("/a: {gett: {}}", "unknown field `gett`"), ("/a: null", "`/a` has no operations")]
+    {
         let (usable, findings) = paths(text);
         assert!(usable && findings.len() == 1 && findings[0].contains(expected), "{text}: {findings:?}");
     }
     let beside = "/a: {$ref: '#/x-open', summary: s, description: d, servers: [], parameters: [], x-a: 1}";
     assert_eq!(paths(beside), (true, vec![]));
+}
+
+/// Whatever operations need whose definition says nothing.
+#[test]
+fn a_misspelt_security_is_an_error_wherever_it_is() {
+    for default in ["jwt", "open"] {
+        for (root, path, expected) in [
+            ("", "{get: {securty: [{oauth: [x]}]}}", "`securty`: what it asks for would not be asked"),
+            ("", "{Security: [], get: {}}", "a path has no `security`"),
+            ("sceurity: []\n", "{get: {}}", "`sceurity`: what it asks for would not be asked"),
+        ] {
+            let text = format!("{HEAD}{root}servers: [{{url: 'https://x.org'}}]\npaths: {{/a: {path}}}\n");
+            let (api, findings) = api(&text, &format!("auth: {{default: {default}}}"));
+            assert!(api.is_none() && findings.len() == 1, "{text}: {findings:?}");
+            assert!(findings[0].contains(expected), "{findings:?}");
+        }
+    }
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
+use enforcer_auth::config::TokenSource;
+
 use super::{Cors, Settings};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
@@ -14,6 +16,8 @@ use crate::{
 pub fn check(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) {
     listeners(settings, file, findings);
     headers(settings, file, findings);
+    token_sources(settings, file, findings);
+    lifetimes(settings, file, findings);
     if let Some(cors) = &settings.cors {
         findings.take(check_cors(cors).map_err(|problem| problem.at(file.descend(["cors"]).key_place())));
     }
@@ -85,9 +89,6 @@ fn headers(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) {
             );
         }
     };
-    if let Some(header) = &settings.auth.token_header {
-        check(header, &["auth", "token_header"], findings);
-    }
     for (number, issuer) in settings.issuers.iter().enumerate() {
         let number = number.to_string();
         for (position, mapping) in issuer.claim_headers.iter().enumerate() {
@@ -104,6 +105,35 @@ fn headers(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) {
                     .help("choose a header that only the backend reads, such as `x-user`"),
                 );
             }
+        }
+    }
+}
+
+fn token_sources(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) {
+    for (index, source) in settings.auth.token_sources.iter().flatten().enumerate() {
+        if let TokenSource::Query(name) = source {
+            findings.push(
+                Diagnostic::warning(format!(
+                    "a token in the query parameter `{name}` ends up in logs and browser histories, from where \
+                     others can use it"
+                ))
+                .at(file.descend(["auth", "token_sources", index.to_string().as_str()]).place())
+                .help("take it from a header or cookie where callers can send one (RFC 9700, section 4.3.2)"),
+            );
+        }
+    }
+}
+
+/// Tokens that never end.
+fn lifetimes(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) {
+    for (index, issuer) in settings.issuers.iter().enumerate() {
+        if issuer.require_exp == Some(false) && issuer.max_age.is_none() {
+            let place = file.descend(["issuers", index.to_string().as_str(), "require_exp"]);
+            findings.push(
+                Diagnostic::warning("a token without `exp` is good for ever, also in the hands of a thief")
+                    .at(place.key_place())
+                    .help("let its age end it: `max_age: 24h` beside this"),
+            );
         }
     }
 }
@@ -198,6 +228,21 @@ mod tests {
             findings("listeners: [{address: '::', port: 80}, {address: '0:0::', port: 80}]\n")[0]
                 .contains("taken")
         );
+    }
+
+    #[test]
+    fn what_weakens_tokens_is_said() {
+        let one = |text: &str, expected: &str| {
+            let found = findings(text);
+            assert!(found.len() == 1 && found[0].contains(expected), "{text}: {found:?}");
+        };
+        one(
+            "auth: {token_sources: [{cookie: session}, {query: access_token}]}\n",
+            "`access_token` ends up in logs",
+        );
+        one("issuers: [{issuer: a, require_exp: false}]\n", "good for ever");
+        assert_eq!(findings("issuers: [{issuer: a, require_exp: false, max_age: 1h}]\n").len(), 0);
+        assert_eq!(findings("auth: {token_sources: [{header: {name: x-token, scheme: ''}}]}\n").len(), 0);
     }
 
     #[test]

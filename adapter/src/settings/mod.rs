@@ -9,7 +9,7 @@ pub use read::settings;
 
 use std::collections::BTreeMap;
 
-use enforcer_auth::config::{Algorithm, ClaimHeader};
+use enforcer_auth::config::{Algorithm, ClaimHeader, RequiredClaim, TokenSource, TokenType};
 use enforcer_core::{
     fault::Dialect,
     mode::Mode,
@@ -100,17 +100,33 @@ pub enum ClientCertificate {
 pub struct Issuer {
     /// The `iss` of its tokens, compared byte for byte.
     pub issuer: String,
-    /// Its key set: a URL, or a file whose content goes into the configuration. Absent: found at build time
-    /// through `/.well-known/openid-configuration` or RFC 8414.
+    /// Its keys, as a JSON Web Key Set or in PEM: a URL, or a file whose content goes into the configuration.
+    /// Absent: found at build time through `/.well-known/openid-configuration` or RFC 8414.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks: Option<String>,
     /// One of these must be among the token's `aud`. Empty: `aud` is not looked at.
     #[serde(default)]
     pub audiences: Vec<String>,
-    /// Signature algorithms accepted. Absent: RS256 and ES256.
+    /// Signature algorithms accepted. Absent: of each key the one that its `alg` names, else RS256 for RSA, ES256 or
+    /// ES384 for EC by its curve, EdDSA for Ed25519, and none for a symmetric key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub algorithms: Option<Vec<Algorithm>>,
-    /// Clock difference tolerated for `exp` and `nbf`.
+    /// Which `typ` a token's header must have: `at+jwt` for RFC 9068 alone. Absent: any that an access token has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typ: Option<TokenType>,
+    /// Whether a token without `exp` is refused. Absent: yes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require_exp: Option<bool>,
+    /// Greatest age by `iat`, which must then be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<Span>,
+    /// Claims that must be there.
+    #[serde(default)]
+    pub required_claims: Vec<RequiredClaim>,
+    /// `jti` of tokens that are refused although nothing else is wrong with them.
+    #[serde(default)]
+    pub revoked: Vec<String>,
+    /// Clock difference tolerated for `exp`, `nbf` and `iat`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leeway: Option<Span>,
     /// Claim that names the client application. Absent: `azp`, else `client_id`.
@@ -131,6 +147,9 @@ pub struct Issuer {
     /// Age at which keys that could not be refreshed are no longer trusted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_stale: Option<Span>,
+    /// How soon after a fetch a token with an unknown key id may cause another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cooldown: Option<Span>,
 }
 
 /// How callers are authenticated.
@@ -152,15 +171,22 @@ pub struct Auth {
     /// Leave the token in the request for the backend.
     #[serde(default)]
     pub forward_token: bool,
-    /// Header that carries `Bearer <token>`. Absent: the APIs' `x-wso2-auth-header`, else `authorization`.
+    /// Where a token may be. Absent: the header that the APIs' `x-wso2-auth-header` names, else `authorization`, after
+    /// the word `Bearer`.
     #[serde(default)]
-    pub token_header: Option<String>,
+    pub token_sources: Option<Vec<TokenSource>>,
     /// `realm` of `WWW-Authenticate`.
     #[serde(default)]
     pub realm: Option<String>,
-    /// Memory for verified tokens on each worker; `0B` switches the cache off.
+    /// Memory for verified tokens on each worker, and a sixteenth of it more for forged ones; `0B` switches both off.
     #[serde(default)]
     pub token_cache: Option<ByteSize>,
+    /// Longest token that is looked at.
+    #[serde(default)]
+    pub max_token: Option<ByteSize>,
+    /// How many signatures each worker may check in a second that Envoy cannot check natively. Beyond it: 503.
+    #[serde(default)]
+    pub verification_budget: Option<u32>,
 }
 
 /// What a caller must bring.

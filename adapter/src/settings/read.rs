@@ -46,12 +46,16 @@ fn read_value<T: DeserializeOwned>(
         let mut path = steps(error.path());
         let text = error.inner().to_string();
         let shown = in_file(&path, &removed);
-        // A required field whose value was wrong has been reported as that.
-        let follows = missing_field(&text).is_some_and(|field| {
+        // What is missing because its value was wrong has been reported as that.
+        let is_gone = |wanted: &dyn Fn(&str) -> bool| {
             removed
                 .iter()
-                .any(|gone| gone.split_last().is_some_and(|(last, parent)| last == field && parent == shown))
-        });
+                .any(|gone| gone.split_last().is_some_and(|(last, parent)| wanted(last) && parent == shown))
+        };
+        let follows = match missing_field(&text) {
+            Some(field) => is_gone(&|last| last == field),
+            None => text.contains(ONE_KEY) && is_gone(&|_| true),
+        };
         if !follows {
             findings.push(explain(view, &shown, &text));
         }
@@ -121,6 +125,9 @@ fn remove(value: &mut Value, path: &[String]) -> bool {
     }
 }
 
+/// serde's words for a choice that is written as a mapping, such as `{cookie: session}`.
+const ONE_KEY: &str = "map with a single key";
+
 fn missing_field(text: &str) -> Option<&str> {
     text.strip_prefix("missing field `")?.split('`').next()
 }
@@ -141,9 +148,11 @@ fn explain(view: View<'_>, path: &[String], text: &str) -> Diagnostic {
         let mut quoted = rest.split('`');
         let name = quoted.next().unwrap_or_default();
         let known: Vec<&str> = quoted.skip(1).step_by(2).collect();
+        // The name of an algorithm is like that of all others; what is near is not what was meant.
+        let algorithm = path.iter().any(|step| step == "algorithms");
         return Diagnostic::error(format!("`{name}` is not a value of `{shown}`"))
             .at(found.place())
-            .help(suggest(name, &known));
+            .help(suggest(if algorithm { "" } else { name }, &known));
     }
     if let Some(field) = missing_field(text) {
         let of = if shown.is_empty() { String::new() } else { format!(" of `{shown}`") };
@@ -176,7 +185,9 @@ fn dotted(path: &[String]) -> String {
 
 /// serde speaks of sequences, maps and integer widths.
 fn in_yaml_words(text: &str) -> String {
-    const WORDS: [(&str, &str); 12] = [
+    const WORDS: [(&str, &str); 14] = [
+        ("invalid type: unit variant, expected newtype variant", "it has no value"),
+        (ONE_KEY, "a mapping with one key"),
         ("invalid type: ", "it is "),
         ("invalid value: ", "it is "),
         ("it is string ", "it is "),
@@ -191,7 +202,11 @@ fn in_yaml_words(text: &str) -> String {
         ("be a mappingping", "be a mapping"),
         ("u16", "a number from 0 to 65535"),
     ];
-    WORDS.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+    let text = WORDS.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+    match text.split_once("be struct ") {
+        Some((before, _)) => format!("{before}be a mapping"),
+        None => text,
+    }
 }
 
 #[cfg(test)]

@@ -14,16 +14,20 @@ use std::{fmt, ops::Range, path::Path, path::PathBuf, sync::Arc};
 
 use crate::diagnostic::Diagnostic;
 
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+
 /// A file's text and the name under which diagnostics show it.
 #[derive(PartialEq, Eq)]
 pub struct Source {
     name: String,
     text: String,
+    /// The file begins with a byte order mark, which is not part of the text.
+    marked: bool,
 }
 
 impl Source {
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), text: text.into() })
+        Arc::new(Self { name: name.into(), text: text.into(), marked: false })
     }
 
     /// Reads a file that must be UTF-8, which JSON requires (RFC 8259 section 8.1) and YAML is in practice.
@@ -34,9 +38,9 @@ impl Source {
                 .help("check the path; it is relative to the folder the command runs in")
         })?;
         // Editors on Windows like to begin files with a byte order mark; neither format needs one.
-        let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").map_or(bytes.as_slice(), |rest| rest);
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(Self::new(name, text)),
+        let rest = bytes.strip_prefix(BYTE_ORDER_MARK.as_bytes());
+        match std::str::from_utf8(rest.unwrap_or(&bytes)) {
+            Ok(text) => Ok(Arc::new(Self { name, text: text.to_owned(), marked: rest.is_some() })),
             Err(error) => Err(Diagnostic::error(format!(
                 "`{name}` is not UTF-8 text: the byte at offset {} does not belong there",
                 error.valid_up_to()
@@ -51,6 +55,11 @@ impl Source {
 
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// Another text as this file has its own: behind a byte order mark if there is one.
+    pub fn encode(&self, text: &str) -> String {
+        format!("{}{text}", if self.marked { BYTE_ORDER_MARK } else { "" })
     }
 
     /// The file's path, as far as it is one.

@@ -1,5 +1,6 @@
 //! What the command says, word by word.
 
+use enforcer_testbed::{Alg, Keys};
 use insta::assert_snapshot;
 
 use crate::folder::Folder;
@@ -142,9 +143,17 @@ fn settings_that_are_missing_or_wrong() {
     assert_snapshot!(check_with(
         "listeners:\n- {address: localhost, port: 80}\n- {port: 80, tls: {certificate: a, key: b, client_certificate: require}}\n\
          issuers:\n- issuer: https://a.example.com\n  jwks: https://a.example.com/jwks\n  claim_headers: [{claim: sub, header: X User}]\n\
-         auth: {token_header: 'a b'}\ncors: {allow_origins: ['*'], allow_credentials: true}\n\
+         auth: {token_sources: [{query: access_token}, {header: {name: 'a b'}}]}\ncors: {allow_origins: ['*'], allow_credentials: true}\n\
          defaults: {host: 'a b', backend: localhost:3000}\n"
     ));
+    // Mistakes that the filter finds are shown in this file, also when it is not known yet where the keys are.
+    for mistake in [
+        "issuers:\n- issuer: https://a.example.com\n  leeway: 3650d\n",
+        "issuers: [{issuer: https://a.example.com}]\nauth:\n  token_sources: [{cookie: a}, {header: {name: 'a b'}}]\n",
+        "issuers: [{issuer: https://a.example.com}]\nauth:\n  verification_budget: 0\n",
+    ] {
+        assert_snapshot!(check_with(mistake));
+    }
     assert_snapshot!(Folder::new(&[("api.yaml", PETS)]).transcript(&[
         "check",
         "api.yaml",
@@ -161,17 +170,71 @@ fn issuers_that_cannot_be_used() {
         ("text.json", "hello"),
         ("other.json", "{}"),
         ("private.json", r#"{"keys": [{"kty": "EC", "d": "AA"}]}"#),
+        ("private.pem", "-----BEGIN EC PRIVATE KEY-----\nAA==\n-----END EC PRIVATE KEY-----\n"),
+        ("short.json", r#"{"keys": [{"kty": "oct", "alg": "HS256", "k": "AAAA"}]}"#),
         (
             "enforcer.yaml",
             "issuers:\n- issuer: urn:enforcer:development\n  jwks: empty.json\n- {issuer: a, jwks: absent.json}\n\
              - {issuer: b, jwks: empty.json}\n- {issuer: c, jwks: text.json}\n- {issuer: d, jwks: other.json}\n\
              - {issuer: e, jwks: private.json}\n- {issuer: f, jwks: 'http://f.example.com/jwks'}\n\
              - {issuer: g, jwks: 'ftp://f.example.com/jwks'}\n- {issuer: h, jwks: 'https://h.example.com/jwks'}\n\
-             - {issuer: h, jwks: 'https://h.example.com/jwks'}\n",
+             - {issuer: h, jwks: 'https://h.example.com/jwks'}\n\
+             - {issuer: i, jwks: private.pem}\n- {issuer: j, jwks: short.json}\n",
         ),
     ]);
     assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
 }
+
+#[test]
+fn issuers_that_deserve_a_word() {
+    let secret =
+        r#"{"keys": [{"kty": "oct", "alg": "HS256", "k": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}]}"#;
+    let folder = Folder::new(&[
+        ("api.yaml", PETS),
+        ("secret.json", secret),
+        (
+            "enforcer.yaml",
+            "issuers:\n- {issuer: a, jwks: secret.json}\n- issuer: https://b.example.com\n  require_exp: false\n\
+             auth:\n  token_sources: [{query: access_token}]\n",
+        ),
+    ]);
+    assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
+}
+
+#[test]
+fn everything_that_can_be_said_about_tokens() {
+    let folder = Folder::new(&[("api.yaml", PETS)]);
+    folder.write("keys.pem", Keys::shared().unwrap().public_pem(Alg::ES384).unwrap());
+    folder.write("enforcer.yaml", TOKENS);
+    let output = folder.run(&["build", "api.yaml", "-t", "envoy-filters", "-o", "out"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let filters = folder.read("out/http_filters.yaml");
+    let (_, configuration) = filters.split_once("issuers").unwrap();
+    let (shown, _) = configuration.split_once("\"apis\"").unwrap();
+    let key = shown.split("-----").nth(2).unwrap();
+    assert_snapshot!(shown.replace(key, "[key]"));
+    let (_, rest) = configuration.rsplit_once("\"token_sources\"").unwrap();
+    assert_snapshot!(rest);
+}
+
+const TOKENS: &str = "issuers:
+- issuer: https://a.example.com
+  jwks: keys.pem
+  algorithms: [ES384, PS256, EdDSA]
+  typ: at+jwt
+  require_exp: false
+  max_age: 1h
+  required_claims: [{claim: sub}, {claim: tenant, one_of: [acme]}]
+  revoked: [one]
+- issuer: https://b.example.com
+  jwks: https://b.example.com/certificates.pem
+  cooldown: 30s
+auth:
+  token_sources: [{header: {name: X-Token, scheme: ''}}, {cookie: session}]
+  max_token: 8KiB
+  verification_budget: 50
+defaults: {modules: /opt/enforcer, ca_file: /etc/ssl/ca.pem}
+";
 
 #[test]
 fn issuers_that_cannot_be_asked() {
@@ -222,6 +285,23 @@ fn building_again_changes_nothing() {
     let build = ["build", "api.yaml", "-t", "envoy-xds", "-o", "out"];
     assert_snapshot!(folder.transcript(&build));
     assert_snapshot!(folder.transcript(&build));
+}
+
+#[test]
+fn what_was_attached_leaves_no_trace() {
+    let envoy = include_str!("../../../envoy-examples/existing-envoy/envoy.yaml");
+    let folder = Folder::new(&[("api.yaml", PETS), ("enforcer.yaml", ISSUER)]);
+    for text in [envoy.to_owned(), format!("\u{feff}{envoy}"), envoy.replace('\n', "\r\n")] {
+        folder.write("envoy.yaml", &text);
+        for attach in [
+            &["attach", "envoy.yaml", "api.yaml", "--listener", "public", "-o", "new.yaml"][..],
+            &["attach", "--remove", "new.yaml", "-o", "new.yaml"],
+        ] {
+            let output = folder.run(attach);
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        assert_eq!(folder.read("new.yaml"), text);
+    }
 }
 
 #[test]
