@@ -215,10 +215,33 @@ mod tests {
     }
 
     #[test]
-    fn hs256_is_the_hmac_of_rfc_4231() {
-        let mac = crate::hs256(b"Jefe", b"what do ya want for nothing?");
-        assert_eq!(mac[..4], [0x5b, 0xdc, 0xc1, 0x46]);
-        let long = crate::hs256(&[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First");
-        assert_eq!(long[..4], [0x60, 0xe4, 0x31, 0x59]);
+    fn hs_is_the_hmac_of_rfc_4231() {
+        let long: (&[u8], &[u8]) = (&[0xaa; 131], b"Test Using Larger Than Block-Size Key - Hash Key First");
+        for (alg, short_key, long_key) in [
+            (Alg::HS256, [0x5b, 0xdc, 0xc1, 0x46], [0x60, 0xe4, 0x31, 0x59]),
+            (Alg::HS384, [0xaf, 0x45, 0xd2, 0xe3], [0x4e, 0xce, 0x08, 0x44]),
+            (Alg::HS512, [0x16, 0x4b, 0x7a, 0x7b], [0x80, 0xb2, 0x42, 0x63]),
+        ] {
+            assert_eq!(crate::hmac(alg, b"Jefe", b"what do ya want for nothing?")[..4], short_key);
+            assert_eq!(crate::hmac(alg, long.0, long.1)[..4], long_key);
+        }
+    }
+
+    #[test]
+    fn every_algorithm_signs_as_its_name_says() {
+        let keys = Keys::shared().unwrap();
+        for (name, kid, length) in [
+            ("RS384", "rsa-1", 256),
+            ("PS512", "rsa-1", 256),
+            ("ES384", "p384-1", 96),
+            ("EdDSA", "ed-1", 64),
+            ("HS512", "oct-1", 64),
+        ] {
+            let alg = Alg::of_name(name).unwrap();
+            let (header, _, signature) = decode(&keys.token().alg(alg).sign().unwrap());
+            assert_eq!(header, json!({ "alg": name, "typ": "JWT", "kid": kid }));
+            assert_eq!(signature.len(), length, "{name}");
+        }
+        assert_eq!(Alg::of_name("ES512"), None);
     }
 }

@@ -54,6 +54,10 @@ pub(crate) struct CaseFile {
 pub(crate) struct Service {
     /// The name of the key set that it serves.
     pub(crate) key_set: Option<String>,
+    /// A text that it serves. It may have templates.
+    pub(crate) document: Option<String>,
+    /// Header fields beside the document.
+    pub(crate) headers: Option<BTreeMap<String, String>>,
     /// How it answers.
     pub(crate) answer: Option<Answer>,
 }
@@ -98,6 +102,9 @@ pub(crate) struct Case {
     /// The one host on which it runs.
     #[serde(default)]
     pub(crate) only: Option<Only>,
+    /// The one host on which it does not.
+    #[serde(default)]
+    pub(crate) except: Option<Only>,
     /// The single step of a short case ...
     #[serde(default)]
     pub(crate) request: Option<Request>,
@@ -118,13 +125,13 @@ pub(crate) struct Case {
     pub(crate) refused: Vec<String>,
 }
 
-/// A case that only one host can show.
+/// A case that only one host can show, or that only one cannot.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Only {
     /// Which.
     pub(crate) host: HostKind,
-    /// Why not the others.
+    /// Why.
     pub(crate) because: String,
 }
 
@@ -138,6 +145,8 @@ pub(crate) enum HostKind {
     Rust,
     /// A real Envoy.
     Envoy,
+    /// A real Envoy with somebody else's configuration, into which `enforcer attach` has put the filter.
+    Attached,
 }
 
 /// Something happens: first to the world, then to the clock, then a request.
@@ -265,7 +274,8 @@ impl Case {
         if self.source.iter().all(|source| source.trim().is_empty()) {
             return Err("say where the expectation comes from, in `source`".into());
         }
-        let reasons = self.skip.iter().chain(self.only.iter().map(|only| &only.because));
+        let hosts = self.only.iter().chain(&self.except);
+        let reasons = self.skip.iter().chain(hosts.map(|host| &host.because));
         if reasons.into_iter().any(|reason| reason.trim().is_empty()) {
             return Err("say why it does not run, in `skip` or `because`".into());
         }
@@ -293,9 +303,17 @@ impl Case {
 
     /// Whether this host can show it.
     pub(crate) fn runs_on(&self, host: HostKind) -> bool {
-        self.only.as_ref().is_none_or(|only| {
-            only.host == host || (only.host == HostKind::Harness && host == HostKind::Rust)
-        })
+        // What is refused never gets as far as to meet anybody else's filters.
+        let same = host == HostKind::Attached && !self.refused.is_empty();
+        let excepted = self.except.as_ref().is_some_and(|except| host.is(except.host));
+        !same && !excepted && self.only.as_ref().is_none_or(|only| host.is(only.host))
+    }
+}
+
+impl HostKind {
+    /// Whether what is said of the other kind holds for this one too.
+    fn is(self, other: Self) -> bool {
+        self == other || matches!((self, other), (Self::Rust, Self::Harness) | (Self::Attached, Self::Envoy))
     }
 }
 
@@ -357,6 +375,21 @@ mod tests {
         let world = &file.cases[0].steps[0].world;
         assert_eq!(world["idp"].answer, Some(Answer::Slow(Span::from_secs(2))));
         assert_eq!(world["b"].answer, Some(Answer::Down));
+    }
+
+    #[test]
+    fn what_one_kind_of_host_shows_its_variants_show_too() {
+        let file = parse(
+            "  - {name: a, source: b, only: {host: envoy, because: c}, steps: [{elapse: 1s}]}\n  \
+             - {name: b, source: b, except: {host: attached, because: c}, steps: [{elapse: 1s}]}\n  \
+             - {name: c, source: b, refused: [x]}",
+        )
+        .unwrap();
+        let all = [HostKind::Harness, HostKind::Rust, HostKind::Envoy, HostKind::Attached];
+        let shown = |case: usize| all.map(|host| file.cases[case].runs_on(host));
+        assert_eq!(shown(0), [false, false, true, true]);
+        assert_eq!(shown(1), [true, true, true, false]);
+        assert_eq!(shown(2), [true, true, true, false]);
     }
 
     #[test]

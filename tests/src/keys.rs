@@ -1,4 +1,4 @@
-//! Keys by name, `rsa-1` or `ec-2`: made when first asked for, the same for a whole run.
+//! Keys by name, `rsa-1` or `ed-2`: made when first asked for, the same for a whole run.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,21 +17,46 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    /// Looks up `rsa-N` or `ec-N`.
+    /// Looks up `rsa-N`, `ec-N`, `p384-N`, `ed-N` or `oct-N`.
     pub(crate) fn named(name: &str) -> Result<Self, Error> {
-        let unknown = || Error::Case(format!("`{name}` is no key: write `rsa-1`, `ec-1`, `rsa-2`, ..."));
+        let unknown = || {
+            Error::Case(format!(
+                "`{name}` is no key: write `rsa-1`, `ec-1`, `p384-1`, `ed-1`, `oct-1`, `rsa-2`, ..."
+            ))
+        };
         let (kind, number) = name.split_once('-').ok_or_else(unknown)?;
         let alg = match kind {
             "rsa" => Alg::RS256,
             "ec" => Alg::ES256,
+            "p384" => Alg::ES384,
+            "ed" => Alg::EdDSA,
+            "oct" => Alg::HS256,
             _ => return Err(unknown()),
         };
         Ok(Self { keys: pair(number.parse().map_err(|_| unknown())?)?, alg })
     }
 
-    /// The public key (RFC 7517).
+    /// The public key (RFC 7517); of `oct` the secret.
     pub(crate) fn jwk(&self) -> Value {
         self.keys.jwk(self.alg)
+    }
+
+    /// The key in other forms, by the name of the form.
+    pub(crate) fn in_form(&self, form: &str) -> Option<Result<Value, Error>> {
+        let pem = match form {
+            "jwk" => return Some(Ok(self.jwk())),
+            "pem" => self.keys.public_pem(self.alg),
+            "rsa_pem" => self.keys.rsa_pem(),
+            "certificate" => self.keys.certificate_pem(self.alg, 2099),
+            "expired_certificate" => self.keys.certificate_pem(self.alg, 2021),
+            _ => return None,
+        };
+        Some(pem.map(Value::String).map_err(Error::from))
+    }
+
+    /// Whether its signatures are made and checked with one secret.
+    pub(crate) fn is_symmetric(&self) -> bool {
+        matches!(self.alg, Alg::HS256 | Alg::HS384 | Alg::HS512)
     }
 }
 

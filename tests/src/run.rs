@@ -72,7 +72,10 @@ fn hosts() -> Result<Vec<Box<dyn Host>>, Error> {
     let mut hosts: Vec<Box<dyn Host>> =
         vec![Box::new(HarnessHost::new(HostKind::Harness)), Box::new(HarnessHost::new(HostKind::Rust))];
     match EnvoyBinary::find_or_skip()? {
-        Some(binary) => hosts.push(Box::new(EnvoyHost::new(binary)?)),
+        Some(binary) => {
+            hosts.push(Box::new(EnvoyHost::attached(binary.clone())?));
+            hosts.push(Box::new(EnvoyHost::new(binary)?));
+        }
         None => println!("the cases run on no real Envoy"),
     }
     match older_envoy()? {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use enforcer_core::units::Span;
-use enforcer_testbed::{Alg, base64url, hs256};
+use enforcer_testbed::{Alg, base64url, hmac};
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value, json};
 
@@ -19,10 +19,10 @@ use crate::template::{self, Names};
 pub(crate) struct TokenSpec {
     /// The token that this one is like, except for what follows. Header and claims are merged.
     pub(crate) from: Option<String>,
-    /// Who signs: `rsa-1`, `ec-2`, ...
+    /// Who signs: `rsa-1`, `ed-2`, ...
     pub(crate) key: Option<String>,
-    /// How: `RS256`, `RS512`, `PS256`, `ES256`; `HS256` takes the RSA public key in PEM for its secret
-    /// (RFC 8725 section 2.1).
+    /// How: `RS256`, `PS512`, `ES384`, ... With a key that has a public half, `HS256` and its like take that, in
+    /// PEM, for their secret (RFC 8725 section 2.1).
     pub(crate) alg: Option<String>,
     /// Header parameters; `null` removes one. They do not change how the token is signed.
     #[serde(default)]
@@ -30,6 +30,8 @@ pub(crate) struct TokenSpec {
     /// Claims; `null` removes one.
     #[serde(default)]
     pub(crate) claims: Map<String, Value>,
+    /// `iat`, from now.
+    pub(crate) issued: Option<Offset>,
     /// `exp`, from now: `1h`, `-10s`.
     pub(crate) expires: Option<Offset>,
     /// `nbf`, from now.
@@ -119,6 +121,7 @@ impl TokenSpec {
             alg: self.alg.or_else(|| base.alg.clone()),
             header: merged(&base.header, self.header),
             claims: merged(&base.claims, self.claims),
+            issued: self.issued.or(base.issued),
             expires: self.expires.or(base.expires),
             not_before: self.not_before.or(base.not_before),
             raw_header: self.raw_header.or_else(|| base.raw_header.clone()),
@@ -160,7 +163,8 @@ impl TokenSpec {
 
     fn times(&self, now: SystemTime) -> Value {
         let expires = self.expires.unwrap_or(Offset::HOUR);
-        let mut times = json!({ "iat": seconds(now), "exp": expires.seconds_after(now) });
+        let issued = self.issued.map_or(seconds(now), |issued| issued.seconds_after(now));
+        let mut times = json!({ "iat": issued, "exp": expires.seconds_after(now) });
         if let (Some(offset), Some(members)) = (self.not_before, times.as_object_mut()) {
             members.insert("nbf".into(), offset.seconds_after(now).into());
         }
@@ -187,15 +191,12 @@ fn part(
     Ok(defaults.to_string().into_bytes())
 }
 
-fn sign(key: &Key, alg: &str, input: &[u8]) -> Result<Vec<u8>, Error> {
-    if alg == "HS256" {
-        return Ok(hs256(key.keys.rsa_public_pem()?.as_bytes(), input));
+fn sign(key: &Key, name: &str, input: &[u8]) -> Result<Vec<u8>, Error> {
+    let unknown = || Error::Case(format!("`{name}` cannot be signed with: say it in `header` instead"));
+    let alg = Alg::of_name(name).ok_or_else(unknown)?;
+    if matches!(alg, Alg::HS256 | Alg::HS384 | Alg::HS512) && !key.is_symmetric() {
+        return Ok(hmac(alg, key.keys.public_pem(key.alg)?.as_bytes(), input));
     }
-    let known = [Alg::RS256, Alg::RS512, Alg::PS256, Alg::ES256];
-    let alg = known
-        .into_iter()
-        .find(|known| known.name() == alg)
-        .ok_or_else(|| Error::Case(format!("`{alg}` cannot be signed with: say it in `header` instead")))?;
     Ok(key.keys.sign(alg, input)?)
 }
 
@@ -243,11 +244,10 @@ mod tests {
 
     #[test]
     fn tokens_take_over_from_others() {
-        let specs =
-            "{a: {key: ec-1, claims: {iss: i, sub: s}}, b: {from: a, expires: -10s, claims: {sub: null}}}";
+        let specs = "{a: {key: ec-1, claims: {iss: i, sub: s}}, b: {from: a, issued: -1m, expires: -10s, claims: {sub: null}}}";
         let token = mint(specs, "b").unwrap();
         assert_eq!(decoded(&token, 0), json!({ "alg": "ES256", "typ": "JWT", "kid": "ec-1" }));
-        assert_eq!(decoded(&token, 1), json!({ "iss": "i", "iat": 1000, "exp": 990 }));
+        assert_eq!(decoded(&token, 1), json!({ "iss": "i", "iat": 940, "exp": 990 }));
     }
 
     #[test]
@@ -258,6 +258,14 @@ mod tests {
         assert_eq!(decoded(&payload, 1)["tampered"], true);
         assert_ne!(good.rsplit('.').next(), signature.rsplit('.').next());
         assert_eq!(good.rsplit_once('.').unwrap().0, signature.rsplit_once('.').unwrap().0);
+    }
+
+    #[test]
+    fn a_public_key_can_be_taken_for_a_secret() {
+        let specs = "{a: {key: oct-1}, b: {key: rsa-1, alg: HS256}, c: {key: rsa-1, alg: HS512}}";
+        let lengths =
+            ["a", "b", "c"].map(|name| mint(specs, name).unwrap().rsplit('.').next().unwrap().len());
+        assert_eq!(lengths, [43, 43, 86]);
     }
 
     #[test]

@@ -1,10 +1,13 @@
-//! What README.md and docs/harness.md show is what happens.
+//! What README.md and the pages in docs/ show is what happens.
 
 #![cfg(test)]
 
 use std::{env, error::Error, fs, path::Path};
 
+use enforcer_adapter::diagnostic::Diagnostics;
+use enforcer_adapter::{settings, source};
 use enforcer_harness::{Harness, Module, Request, Upstream};
+use serde_json::Value;
 
 const HERE: &str = include_str!("readme.rs");
 
@@ -12,10 +15,14 @@ fn page(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name)).unwrap()
 }
 
+/// The fenced blocks, each with its language.
+fn blocks(page: &str) -> impl Iterator<Item = (&str, &str)> {
+    page.split("\n```").skip(1).step_by(2).filter_map(|block| block.split_once('\n'))
+}
+
 /// The text of the first fenced block that mentions `word`.
 fn block(page: &str, word: &str) -> String {
-    let fenced = page.split("\n```").skip(1).step_by(2);
-    let mut texts = fenced.filter_map(|block| block.split_once('\n')).map(|(_language, text)| text);
+    let mut texts = blocks(page).map(|(_language, text)| text);
     texts.find(|text| text.contains(word)).expect("the page has such a block").to_owned()
 }
 
@@ -58,5 +65,34 @@ fn the_demo_prints_what_the_readme_shows() {
     let shown = block(&page("README.md"), "asked");
     for part in shown.split("\n\n").map(str::trim).filter(|part| *part != "...") {
         assert!(output.contains(part), "the demo does not print this:\n{part}");
+    }
+}
+
+/// Every configuration that the page shows is that of a case, where it is held to what the page says of it.
+#[test]
+fn the_configurations_of_the_auth_page_are_cases() {
+    let cases: Value = serde_saphyr::from_str(&page("tests/cases/examples.yaml")).unwrap();
+    let own = cases["cases"].as_array().unwrap().iter().filter_map(|case| case.get("configuration"));
+    let configurations: Vec<&Value> = own.chain([&cases["configuration"]]).collect();
+    let page = page("docs/auth.md");
+    let whole =
+        blocks(&page).filter(|(language, text)| *language == "json" && text.starts_with("{\"issuers\""));
+    let shown: Vec<Value> = whole.map(|(_, text)| serde_json::from_str(text).unwrap()).collect();
+    assert_eq!(shown.len(), configurations.len());
+    for example in &shown {
+        assert!(configurations.contains(&example), "tests/cases/examples.yaml has no case for {example}");
+    }
+}
+
+#[test]
+fn the_settings_that_pages_show_are_accepted() {
+    for name in ["docs/enforcer-yaml.md", "docs/openapi.md", "docs/cli.md"] {
+        for (_, text) in blocks(&page(name)).filter(|(language, _)| *language == "yaml") {
+            let mut findings = Diagnostics::default();
+            let document = source::parse(&source::Source::new(name, text)).unwrap();
+            settings::settings(&document, &mut findings);
+            let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+            assert!(findings.is_empty(), "{name}: {findings:?} in\n{text}");
+        }
     }
 }

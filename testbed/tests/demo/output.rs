@@ -14,7 +14,7 @@ pub(crate) fn normalised(printed: &str) -> String {
     let built = Path::new(env!("CARGO_BIN_EXE_enforcer-demo")).parent().unwrap().display().to_string();
     let mut text = printed
         .replace(&temp, "/tmp/enforcer-demo-")
-        .replace(&built, "~/enforcer/target/demo")
+        .replace(&built, "~/enforcer/target/debug")
         .replace(word(printed, "gateway"), "http://127.0.0.1:8080")
         .replace(word(printed, "backend"), "http://127.0.0.1:3000");
     for (before, after, value) in [("/tmp/enforcer-demo-", "/ ", "x7Kq2m"), ("  Envoy ", " ", "1.40.0")] {

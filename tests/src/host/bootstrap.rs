@@ -74,7 +74,8 @@ fn listener(filters: &[Value]) -> Value {
     })
 }
 
-fn access_log() -> Value {
+/// What cases look at and a client does not see.
+pub(super) fn access_log() -> Value {
     json!({
         "name": "envoy.access_loggers.stdout",
         "typed_config": {

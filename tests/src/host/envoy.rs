@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use enforcer_testbed::{EchoBackend, Envoy, EnvoyBinary, RawClient, Reply, Response, Version};
 use serde_json::Value;
 
+use super::attached::{self, Attached};
 use super::{
     Answered, BACKEND, Behaviour, Exchanges, GARBAGE, Host, Scene, Stage, WireRequest, bootstrap, huge,
 };
@@ -21,22 +22,38 @@ const NEVER: Duration = Duration::from_secs(120);
 pub(crate) struct EnvoyHost {
     binary: EnvoyBinary,
     version: Version,
+    /// The configuration that cases are put into; without it, one that holds nothing else.
+    attached: Option<Attached>,
 }
 
 impl EnvoyHost {
     pub(crate) fn new(binary: EnvoyBinary) -> Result<Self, Error> {
         let version = binary.version()?;
-        Ok(Self { binary, version })
+        Ok(Self { binary, version, attached: None })
+    }
+
+    /// With the configuration of somebody else, to which the filter was attached.
+    pub(crate) fn attached(binary: EnvoyBinary) -> Result<Self, Error> {
+        Ok(Self { attached: Some(Attached::new()?), ..Self::new(binary)? })
+    }
+
+    fn bootstrap(&self, scene: &Scene, services: &BTreeMap<String, SocketAddr>) -> Result<String, Error> {
+        let bootstrap = match &self.attached {
+            Some(attached) => attached.bootstrap(scene, services)?,
+            None => bootstrap::bootstrap(scene, services),
+        };
+        Ok(bootstrap.to_string())
     }
 }
 
 impl Host for EnvoyHost {
     fn kind(&self) -> HostKind {
-        HostKind::Envoy
+        if self.attached.is_some() { HostKind::Attached } else { HostKind::Envoy }
     }
 
     fn name(&self) -> String {
-        format!("envoy {}", self.version)
+        let attached = if self.attached.is_some() { " (attached)" } else { "" };
+        format!("envoy {}{attached}", self.version)
     }
 
     fn start(&self, scene: &Scene) -> Result<Box<dyn Stage>, Error> {
@@ -44,11 +61,12 @@ impl Host for EnvoyHost {
         for (name, behaviour) in &scene.services {
             services.insert(name.clone(), Service::start(behaviour)?);
         }
-        let config = bootstrap::bootstrap(scene, &addresses(&services));
+        let config = self.bootstrap(scene, &addresses(&services))?;
         let workers = u32::try_from(scene.workers).unwrap_or(u32::MAX);
-        let options = self.binary.options(config.to_string()).concurrency(workers);
+        let options = self.binary.options(config).concurrency(workers);
         let envoy = options.component_log_level("wasm:debug").start()?;
-        let client = envoy.client(bootstrap::LISTENER)?;
+        let listener = if self.attached.is_some() { attached::LISTENER } else { bootstrap::LISTENER };
+        let client = envoy.client(listener)?;
         Ok(Box::new(EnvoyStage { envoy, client, services }))
     }
 
@@ -56,8 +74,8 @@ impl Host for EnvoyHost {
         // Nothing is called in this mode: any address will do.
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
         let names = scene.services.keys().cloned().chain([BACKEND.to_owned()]);
-        let config = bootstrap::bootstrap(scene, &names.map(|name| (name, nowhere)).collect());
-        match self.binary.validate(config.to_string()) {
+        let config = self.bootstrap(scene, &names.map(|name| (name, nowhere)).collect())?;
+        match self.binary.validate(config) {
             Ok(()) => Ok(None),
             Err(enforcer_testbed::Error::Rejected { log, .. }) => Ok(Some(log)),
             Err(error) => Err(error.into()),
@@ -210,7 +228,10 @@ impl Service {
 
 fn reply(behaviour: &Behaviour) -> Reply {
     let well = |reply: Reply| match &behaviour.document {
-        Some(document) => reply.header("content-type", "application/json").body(document),
+        Some(document) => {
+            let reply = reply.header("content-type", "application/json").body(document);
+            behaviour.headers.iter().fold(reply, |reply, (name, value)| reply.header(name, value))
+        }
         None => reply,
     };
     match &behaviour.answer {

@@ -194,7 +194,9 @@ fn fields(map: &HeaderMap) -> Fields {
 
 fn upstream(behaviour: &Behaviour) -> Upstream {
     let document = behaviour.document.as_deref().unwrap_or_default();
-    let well = |status| Upstream::reply(status, &[("content-type", "application/json")], document);
+    let mut headers = vec![("content-type", "application/json")];
+    headers.extend(behaviour.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let well = |status| Upstream::reply(status, &headers, document);
     match &behaviour.answer {
         Answer::Ok => well(200),
         Answer::Garbage => Upstream::reply(200, &[], GARBAGE),

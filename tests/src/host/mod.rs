@@ -1,5 +1,6 @@
 //! What runs the filters: one trait, one implementation a host.
 
+mod attached;
 mod bootstrap;
 mod envoy;
 mod harness;
@@ -59,6 +60,8 @@ pub(crate) struct Scene {
 pub(crate) struct Behaviour {
     /// What it serves when all is well; `None` at the backend, which echoes.
     pub(crate) document: Option<String>,
+    /// Header fields that come with the document.
+    pub(crate) headers: BTreeMap<String, String>,
     pub(crate) answer: Answer,
 }
 

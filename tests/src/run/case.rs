@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use enforcer_testbed::Fields;
 use serde_json::Value;
@@ -19,6 +19,10 @@ use crate::tokens::{TokenSpec, latin1};
 
 /// Between two attempts of a step that has `within`.
 const RETRY: Duration = Duration::from_millis(100);
+
+/// How long the log may lag behind an answer.
+const LOG_LIMIT: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_millis(5);
 
 /// How many filters of their own run at the same time: most of their time is waiting.
 const AT_ONCE: usize = 4;
@@ -101,7 +105,7 @@ fn scene(file: &CaseFile, case: &Case) -> Result<Scene, Error> {
     let names = CaseNames::new(file, SystemTime::now());
     let mut services = BTreeMap::<_, Behaviour>::new();
     for (name, service) in file.services.iter().chain(&case.services) {
-        change(services.entry(name.clone()).or_default(), service, file)?;
+        change(services.entry(name.clone()).or_default(), service, &names)?;
     }
     Ok(Scene {
         wasm: module(&file.module)?,
@@ -112,9 +116,15 @@ fn scene(file: &CaseFile, case: &Case) -> Result<Scene, Error> {
     })
 }
 
-fn change(behaviour: &mut Behaviour, service: &Service, file: &CaseFile) -> Result<(), Error> {
+fn change(behaviour: &mut Behaviour, service: &Service, names: &CaseNames<'_>) -> Result<(), Error> {
     if let Some(name) = &service.key_set {
-        behaviour.document = Some(find_key_set(file, name)?.to_string());
+        behaviour.document = Some(find_key_set(names.file, name)?.to_string());
+    }
+    if let Some(text) = &service.document {
+        behaviour.document = Some(template::text(text, names)?);
+    }
+    if let Some(headers) = &service.headers {
+        behaviour.headers.clone_from(headers);
     }
     if let Some(answer) = &service.answer {
         behaviour.answer = answer.clone();
@@ -157,7 +167,7 @@ impl Actors {
         let mark = self.stage.log_mark();
         let mut differences = Vec::new();
         for (number, step) in (1..).zip(&case.steps) {
-            let found = self.step(file, step, &names).unwrap_or_else(|error| vec![error.to_string()]);
+            let found = self.step(step, &names).unwrap_or_else(|error| vec![error.to_string()]);
             let place = |difference| match case.steps.len() {
                 1 => difference,
                 _ => format!("step {number}: {difference}"),
@@ -171,11 +181,11 @@ impl Actors {
         differences
     }
 
-    fn step(&mut self, file: &CaseFile, step: &Step, names: &CaseNames<'_>) -> Result<Vec<String>, Error> {
+    fn step(&mut self, step: &Step, names: &CaseNames<'_>) -> Result<Vec<String>, Error> {
         let before = Before::look(self.stage.as_ref())?;
         for (name, service) in &step.world {
             let behaviour = self.world.entry(name.clone()).or_default();
-            change(behaviour, service, file)?;
+            change(behaviour, service, names)?;
             self.stage.change(name, behaviour)?;
         }
         if let Some(time) = step.elapse {
@@ -190,6 +200,9 @@ impl Actors {
                 observed.exchanges = self.stage.send(request, step.at_once.unwrap_or(1))?;
             }
             before.compare(self.stage.as_ref(), &mut observed)?;
+            let expected = expect.log.iter().map(|text| template::text(text, names));
+            let expected = expected.collect::<Result<Vec<_>, _>>()?;
+            observed.log = before.log_with(self.stage.as_ref(), &expected);
             for name in expect.fetches.keys() {
                 observed.fetches.insert(name.clone(), self.stage.fetches(name));
             }
@@ -219,8 +232,20 @@ impl Before {
             let before = self.counters.get(&name).copied().unwrap_or(0);
             observed.counters.insert(name, now.saturating_sub(before));
         }
-        observed.log = stage.log_since(self.log);
         Ok(())
+    }
+
+    /// What was logged since. An answer may be here before the lines that were logged on the way to it.
+    fn log_with(&self, stage: &dyn Stage, expected: &[String]) -> Vec<String> {
+        let asked = Instant::now();
+        loop {
+            let lines = stage.log_since(self.log);
+            let is_there = |text: &String| lines.iter().any(|line| line.contains(text));
+            if expected.iter().all(is_there) || asked.elapsed() > LOG_LIMIT {
+                return lines;
+            }
+            std::thread::sleep(POLL);
+        }
     }
 }
 
@@ -258,8 +283,8 @@ fn push_all(
     Ok(())
 }
 
-/// What templates can name in a case: `token.NAME`, `key_set.NAME` and `jwk.KEY`. A token is minted once a case, as of the
-/// moment at which the case began.
+/// What templates can name in a case: `token.NAME`, `key_set.NAME`, and a key by its form, as in `pem.rsa-1`. A token
+/// is minted once a case, as of the moment at which the case began.
 struct CaseNames<'a> {
     file: &'a CaseFile,
     now: SystemTime,
@@ -297,8 +322,11 @@ impl Names for CaseNames<'_> {
         Ok(match name.split_once('.') {
             Some(("token", name)) => Some(Value::String(self.token(name)?)),
             Some(("key_set", name)) => Some(find_key_set(self.file, name)?),
-            Some(("jwk", name)) => Some(Key::named(name)?.jwk()),
-            _ => None,
+            Some((form, name)) => match Key::named(name) {
+                Ok(key) => key.in_form(form).transpose()?,
+                Err(_) => None,
+            },
+            None => None,
         })
     }
 }

@@ -54,7 +54,8 @@ impl Table {
         // One definition makes one API.
         let api = auth.pointer("/apis/0").ok_or("the auth filter's table is empty")?;
         let base = text(api, "base_path").unwrap_or_default().trim_end_matches('/').to_owned();
-        let token_header = text(&auth, "token_header").unwrap_or("authorization").to_owned();
+        let token_header = auth.pointer("/token_sources/0/header/name").and_then(Value::as_str);
+        let token_header = token_header.unwrap_or("authorization").to_owned();
         Ok(Self { token_header, operations: operations_of(api, &base), base })
     }
 
@@ -214,7 +215,8 @@ mod tests {
     use super::*;
 
     fn table(operations: &Value) -> Table {
-        let plugin = json!({"issuers": [], "apis": [{
+        let header = json!([{"header": {"name": "x-token"}}]);
+        let plugin = json!({"issuers": [], "token_sources": header, "apis": [{
             "name": "pets", "base_path": "/v1", "operations": operations,
             "security": [{"jwt": {"scopes": {"any_of": ["read", "admin"]}}}],
         }]});
@@ -233,6 +235,7 @@ mod tests {
             {"path": "/either", "security": [{"jwt": {"scopes": {"all_of": ["a"]}}}, token]},
             {"path": "/{owner}/{repo-name}"},
         ]));
+        assert_eq!(table.token_header, "x-token");
         let shown: Vec<_> = table
             .operations
             .iter()
