@@ -22,7 +22,7 @@ export ENVOY
 ENVOY_NEEDED := $(filter $(ENVOY_PINNED),$(ENVOY))
 
 # Crates that become Wasm modules, and crates that also have to run without a host.
-MODULES := enforcer-auth-module enforcer-conformance enforcer-probe
+MODULES := enforcer-auth-module enforcer-conformance enforcer-noop enforcer-probe
 PURE := enforcer-core enforcer-auth
 WASM_DIR := $(TARGET)/wasm32-wasip1/wasm
 
@@ -30,6 +30,7 @@ TOOLCHAIN := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 WASM_BINDGEN := $(shell sed -n '/^name = "wasm-bindgen"$$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
 WASM_RUNNER := $(TOOLS)/wasm-bindgen-$(WASM_BINDGEN)/bin/wasm-bindgen-test-runner
 DENY := $(TOOLS)/cargo-deny-0.20.2/bin/cargo-deny
+OHA := $(TOOLS)/oha-1.16.0/bin/oha
 
 .PHONY: help
 help: ## This list
@@ -39,8 +40,8 @@ help: ## This list
 .PHONY: demo
 demo: targets $(ENVOY_NEEDED) ## A real Envoy in front of an API made from OpenAPI: API=path/to/openapi.yaml, ONCE=1
 	@$(CARGO) build --profile wasm --target wasm32-wasip1 -p enforcer-auth-module
-	@$(CARGO) build --profile demo -p enforcer-adapter -p enforcer-testbed
-	@exec $(TARGET)/demo/enforcer-demo --module $(WASM_DIR)/auth.wasm $(if $(ONCE),--once) $(if $(API),"$(API)")
+	@$(CARGO) build -p enforcer-adapter -p enforcer-testbed
+	@exec $(TARGET)/debug/enforcer-demo --module $(WASM_DIR)/auth.wasm $(if $(ONCE),--once) $(if $(API),"$(API)")
 
 .PHONY: test
 test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, documentation, Node, cases on every host
@@ -56,12 +57,30 @@ test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, documentation,
 
 .PHONY: cases
 cases: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## tests/cases on the harness, on Envoy and on the oldest Envoy we support; CASE=substring
-	@ENVOY_OLDER=$(ENVOY_OLDEST) $(CARGO) test -p enforcer-tests --test cases
+	@ENVOY_OLDER=$(ENVOY_OLDEST) $(CARGO) test --workspace --test cases
+
+.PHONY: fuzz
+fuzz: ## Each fuzz target for so long, with a nightly toolchain and cargo-fuzz: SECONDS=60
+	@if $(CARGO) +nightly fuzz --version >/dev/null 2>&1; then \
+		FUZZ_SEEDS=$(CURDIR)/fuzz/corpus $(CARGO) test --quiet -p enforcer-security-tests --test security fuzzing; \
+		for target in parse verify jwks; do \
+			$(CARGO) +nightly fuzz run $$target -- -max_total_time=$(or $(SECONDS),60) -max_len=8192 -verbosity=0 -print_funcs=0 -print_final_stats=1; \
+		done; \
+	else \
+		echo "fuzz: skipped: no cargo-fuzz on a nightly toolchain (rustup toolchain install nightly; cargo install cargo-fuzz)"; \
+	fi
 
 .PHONY: test-node
 test-node: targets $(WASM_RUNNER) ## Unit tests of the pure crates on wasm32-unknown-unknown, in Node
 	@CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER=$(WASM_RUNNER) \
 		$(CARGO) test --target wasm32-unknown-unknown --lib $(PURE:%=-p %)
+
+.PHONY: bench
+bench: wasm $(ENVOY_NEEDED) $(OHA) ## What the filters cost on a real Envoy: writes docs/performance.md; QUICK=1 prints only
+	@$(CARGO) build --release -p enforcer-adapter
+	@$(CARGO) build -p enforcer-bench
+	@$(TARGET)/debug/enforcer-bench --oha $(OHA) --enforcer $(TARGET)/release/enforcer --modules $(WASM_DIR) \
+		$(if $(QUICK),--quick,--output docs/performance.md)
 
 .PHONY: lint
 lint: targets ## Formatting and clippy, for this machine and for Wasm
@@ -115,6 +134,10 @@ $(WASM_RUNNER): | targets
 $(DENY): | targets
 	@echo "Installing cargo-deny 0.20.2 (about three minutes)" >&2
 	@$(INSTALL) --locked cargo-deny --version 0.20.2 --root $(TOOLS)/cargo-deny-0.20.2
+
+$(OHA):
+	@echo "Installing oha 1.16.0 (about three minutes)" >&2
+	@$(INSTALL) --locked oha --version 1.16.0 --root $(TOOLS)/oha-1.16.0
 
 .PHONY: clean
 clean: ## Everything built; .tools stays

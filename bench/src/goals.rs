@@ -1,0 +1,128 @@
+//! What was aimed at, and whether it was reached.
+
+use crate::{corpus::Corpus, measure::Measured, rows::Id, stats::Summary};
+
+/// A goal, the figure that it is judged by, and whether that is good enough.
+#[derive(Debug)]
+pub struct Goal {
+    pub text: &'static str,
+    pub figure: String,
+    pub met: bool,
+}
+
+/// In Envoy, of auth.wasm, in bytes.
+const MOST_BYTES: u64 = 500_000;
+const MOST_BUILD_SECONDS: f64 = 2.0;
+
+/// Everything measured on Envoy, by row.
+#[derive(Clone, Copy, Debug)]
+pub struct Table<'a>(pub &'a [Measured]);
+
+impl Table<'_> {
+    fn cpu(&self, id: Id) -> &[f64] {
+        self.0.iter().find(|row| row.id == id).map(|row| row.cpu.as_slice()).unwrap_or_default()
+    }
+
+    /// What a row takes of the processor beyond another, in microseconds a request, by round.
+    pub fn added(&self, id: Id, base: Id) -> Summary {
+        Summary::of(self.cpu(id).iter().zip(self.cpu(base)).map(|(with, without)| with - without))
+    }
+
+    /// A row's time by another's, by round.
+    pub fn ratio(&self, id: Id, base: Id) -> Summary {
+        Summary::of(self.cpu(id).iter().zip(self.cpu(base)).map(|(one, other)| one / other))
+    }
+
+    /// The row without any filter for the same requests.
+    pub fn base(id: Id) -> Id {
+        match id {
+            Id::PlainDistinct | Id::NativeDistinct | Id::Distinct => Id::PlainDistinct,
+            _ => Id::Plain,
+        }
+    }
+}
+
+/// Judges the figures.
+pub fn judge(table: Table<'_>, bytes: u64, corpus: Option<&Corpus>) -> Vec<Goal> {
+    let mut goals = vec![
+        added(
+            table,
+            "known token: at most 1.2x of jwt_authn with its cache",
+            Id::Cached,
+            Id::NativeCached,
+            1.2,
+        ),
+        added(
+            table,
+            "new RS256 token: at most 0.75x of jwt_authn without a cache",
+            Id::New,
+            Id::Native,
+            0.75,
+        ),
+        added(
+            table,
+            "another RS256 token each time: at most 0.75x of jwt_authn without a cache",
+            Id::Distinct,
+            Id::NativeDistinct,
+            0.75,
+        ),
+        whole(table, "10,000 operations of one API: at most 1.1x of ten", Id::ManyOperations, 1.1),
+        whole(table, "1,000 APIs of 10 operations: at most 1.1x of one", Id::ManyApis, 1.1),
+        Goal {
+            text: "auth.wasm: at most 500 kB",
+            figure: format!("{:.0} kB", bytes as f64 / 1e3),
+            met: bytes <= MOST_BYTES,
+        },
+    ];
+    let largest = corpus.and_then(|corpus| corpus.large.iter().max_by_key(|(_, bytes, _)| *bytes));
+    goals.extend(largest.map(|(name, bytes, taken)| Goal {
+        text: "`enforcer build` of GitHub's definition: at most 2 s",
+        figure: format!("{:.2} s ({name}, {:.1} MB)", taken.as_secs_f64(), *bytes as f64 / 1e6),
+        met: taken.as_secs_f64() <= MOST_BUILD_SECONDS,
+    }));
+    goals
+}
+
+/// By what a filter adds to its plain Envoy.
+fn added(table: Table<'_>, text: &'static str, ours: Id, theirs: Id, most: f64) -> Goal {
+    let [ours_added, theirs_added] = [ours, theirs].map(|id| table.added(id, Table::base(id)).median);
+    let ratio = ours_added / theirs_added;
+    let whole = table.ratio(ours, theirs).median;
+    Goal {
+        text,
+        figure: format!(
+            "{ratio:.2}x: {ours_added:+.1} µs to {theirs_added:+.1} µs; whole requests {whole:.2}x"
+        ),
+        met: ratio <= most,
+    }
+}
+
+/// By whole requests, Envoy's part included.
+fn whole(table: Table<'_>, text: &'static str, id: Id, most: f64) -> Goal {
+    let ratio = table.ratio(id, Id::Cached);
+    Goal { text, figure: format!("{ratio:.2}x"), met: ratio.median <= most }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: Id, cpu: &[f64]) -> Measured {
+        Measured { id, label: "", cpu: cpu.to_vec(), saturated: Vec::new(), at_rate: Vec::new() }
+    }
+
+    #[test]
+    fn goals_are_judged_by_what_is_added() {
+        let rows = [
+            row(Id::Plain, &[30.0, 40.0, 30.0]),
+            row(Id::NativeCached, &[34.0, 44.0, 34.0]),
+            row(Id::Cached, &[35.0, 45.0, 90.0]),
+        ];
+        let table = Table(&rows);
+        assert_eq!(table.added(Id::Cached, Id::Plain), Summary { median: 5.0, least: 5.0, most: 60.0 });
+        let goal = added(table, "", Id::Cached, Id::NativeCached, 1.2);
+        assert!(!goal.met && goal.figure.starts_with("1.25x: +5.0 µs to +4.0 µs"), "{}", goal.figure);
+        assert!(added(table, "", Id::Cached, Id::NativeCached, 1.25).met);
+        assert!(!whole(table, "", Id::Noop, 1.1).met || table.ratio(Id::Noop, Id::Cached).median == 0.0);
+    }
+}

@@ -1,0 +1,85 @@
+//! WebAssembly instructions of one request through auth.wasm: the same on every machine, so a test can hold them.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use enforcer_harness::{Harness, Module, Request};
+use enforcer_testbed::{Alg, Keys};
+use serde_json::{Value, json};
+
+use crate::{
+    Result,
+    gateway::{ISSUER, SCOPE},
+    load::HEADERS,
+    tokens::claims,
+};
+
+/// Instructions by kind of request.
+pub type Instructions = BTreeMap<String, u64>;
+
+/// Caches, tables and ids of metrics are filled by then.
+const WARM_UP: usize = 4;
+/// What Envoy adds to the client's headers.
+const ADDED: [(&str, &str); 4] = [
+    ("x-forwarded-for", "127.0.0.1"),
+    ("x-forwarded-proto", "http"),
+    ("x-envoy-internal", "true"),
+    ("x-request-id", "c8a1f0de-4e6b-4d0c-9d6c-5b0a7d2f9e31"),
+];
+
+/// Measures a module. The host checks RS256 and ES256, so that checking them costs no instructions.
+pub fn measure(auth: &Path) -> Result<Instructions> {
+    let module = Module::metered(auth)?;
+    let keys = Keys::shared()?;
+    let mut measured = Instructions::new();
+    for (name, algorithm, cache, open) in [
+        ("operation without a token", Alg::RS256, true, true),
+        ("known token", Alg::RS256, true, false),
+        ("new token, RS256", Alg::RS256, false, false),
+        ("new token, ES256", Alg::ES256, false, false),
+        ("new token, EdDSA (pure Rust)", Alg::EdDSA, false, false),
+        ("new token, PS256 (pure Rust)", Alg::PS256, false, false),
+    ] {
+        let configuration = configuration(&keys.jwk(algorithm), cache, open);
+        let mut envoy = Harness::builder(&module).root_id("auth").plugin_config(configuration).start()?;
+        let now = UNIX_EPOCH.checked_add(envoy.wall_clock()).ok_or("the harness's clock is out of range")?;
+        let token =
+            claims(keys.token().alg(algorithm), 0).at(now).expires_in(Duration::from_secs(3600)).sign()?;
+        let mut ask = || {
+            let request = HEADERS.iter().chain(&ADDED).fold(
+                Request::get("/service0/v1/resource3/7f3a91c2").host("127.0.0.1"),
+                |request, (name, value)| request.header(name, value),
+            );
+            envoy.request(request.bearer(&token))
+        };
+        (0..WARM_UP).for_each(|_| drop(ask()));
+        let outcome = ask();
+        if outcome.status() != 200 {
+            return Err(format!("{name}: answered with {}", outcome.status()).into());
+        }
+        measured.insert(name.to_owned(), outcome.instructions());
+    }
+    Ok(measured)
+}
+
+/// Ten operations that ask for a scope, as the adapter configures them.
+fn configuration(key: &Value, cache: bool, open: bool) -> Value {
+    let security = if open { json!([]) } else { json!([{"jwt": {"scopes": {"all_of": [SCOPE]}}}]) };
+    let operations = (0..5).flat_map(|resource| {
+        let operation = |id: &str, path: String| {
+            json!({"id": format!("{id}{resource}"), "path": path, "methods": ["GET"], "security": security})
+        };
+        let list = format!("/resource{resource}");
+        [operation("get", format!("{list}/{{id}}")), operation("list", list)]
+    });
+    let operations: Vec<Value> = operations.collect();
+    json!({
+        "issuers": [{"issuer": ISSUER, "jwks": {"inline": {"keys": [key]}}}],
+        "apis": [{"name": "Service 0", "version": "v1", "base_path": "/service0/v1", "operations": operations}],
+        "token_cache": if cache { "4MiB" } else { "0B" },
+        "verification_budget": 1_000_000,
+    })
+}

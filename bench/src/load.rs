@@ -1,0 +1,139 @@
+//! Load from `oha`, and what it says about the answers.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::Result;
+
+/// Connections, each with one request at a time.
+pub const CONNECTIONS: u32 = 16;
+
+/// What a browser or an HTTP library sends beside the token.
+pub const HEADERS: [(&str, &str); 5] = [
+    ("user-agent", "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"),
+    ("accept", "application/json, text/plain;q=0.9, */*;q=0.8"),
+    ("accept-language", "en-GB,en;q=0.9,de;q=0.7"),
+    ("accept-encoding", "gzip, deflate, br"),
+    ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+];
+
+/// The requests of one row.
+#[derive(Clone, Debug)]
+pub struct Requests {
+    /// Paths with their queries. Which comes next is left to chance.
+    pub paths: Vec<String>,
+    /// For `authorization`.
+    pub token: Option<String>,
+}
+
+/// A load generator that was found, and requests for it.
+#[derive(Debug)]
+pub struct Load {
+    oha: PathBuf,
+    urls: PathBuf,
+    token: Option<String>,
+}
+
+/// What a run gave.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    pub requests: f64,
+    pub per_second: f64,
+    /// In milliseconds.
+    pub p50: f64,
+    pub p99: f64,
+}
+
+impl Load {
+    /// Writes the addresses to call into `urls`.
+    pub fn new(oha: &Path, urls: PathBuf, server: SocketAddr, requests: &Requests) -> Result<Self> {
+        let lines = requests.paths.iter().map(|path| format!("http://{server}{path}\n"));
+        fs::write(&urls, lines.collect::<String>())?;
+        Ok(Self { oha: oha.to_owned(), urls, token: requests.token.clone() })
+    }
+
+    /// As many requests as can be answered.
+    pub fn saturate(&self, time: Duration) -> Result<Run> {
+        self.run(time, &[])
+    }
+
+    /// So many requests a second. Latencies count from when a request was due, not from when it could be sent.
+    pub fn at_rate(&self, time: Duration, per_second: f64) -> Result<Run> {
+        self.run(time, &["-q", &format!("{per_second:.0}"), "--latency-correction"])
+    }
+
+    fn run(&self, time: Duration, extra: &[&str]) -> Result<Run> {
+        let mut command = Command::new(&self.oha);
+        command.args(["--no-tui", "--output-format", "json", "--wait-ongoing-requests-after-deadline"]);
+        command.args(["-c", &CONNECTIONS.to_string(), "-z", &format!("{}ms", time.as_millis())]).args(extra);
+        for (name, value) in HEADERS {
+            command.arg("-H").arg(format!("{name}: {value}"));
+        }
+        if let Some(token) = &self.token {
+            command.arg("-H").arg(format!("authorization: Bearer {token}"));
+        }
+        command.arg("--urls-from-file").arg(&self.urls).stdin(Stdio::null());
+        let output = command.output().map_err(|error| format!("`{}`: {error}", self.oha.display()))?;
+        if !output.status.success() {
+            return Err(format!(
+                "oha ended with {}: {}",
+                output.status,
+                String::from_utf8_lossy(&output.stderr)
+            )
+            .into());
+        }
+        read(&serde_json::from_slice(&output.stdout)?)
+    }
+}
+
+/// Reads oha's report. An answer other than 200 means that something else was measured than was meant.
+fn read(report: &Value) -> Result<Run> {
+    let number = |pointer: &str| {
+        report.pointer(pointer).and_then(Value::as_f64).ok_or_else(|| format!("oha reported no `{pointer}`"))
+    };
+    let other = |name: &str| match report.get(name).and_then(Value::as_object) {
+        Some(counts) => counts.keys().any(|key| key != "200"),
+        None => false,
+    };
+    if other("statusCodeDistribution") || other("errorDistribution") {
+        return Err(format!("not all answers were 200: {report}").into());
+    }
+    Ok(Run {
+        requests: number("/statusCodeDistribution/200")?,
+        per_second: number("/summary/requestsPerSec")?,
+        p50: number("/latencyPercentiles/p50")? * 1e3,
+        p99: number("/latencyPercentiles/p99")? * 1e3,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn report(statuses: &Value, errors: &Value) -> Value {
+        json!({
+            "summary": {"requestsPerSec": 500.0},
+            "latencyPercentiles": {"p50": 0.001, "p99": 0.002},
+            "statusCodeDistribution": statuses,
+            "errorDistribution": errors,
+        })
+    }
+
+    #[test]
+    fn only_what_was_answered_as_meant_counts() {
+        let run = read(&report(&json!({"200": 1000}), &json!({}))).unwrap();
+        assert_eq!((run.requests, run.per_second, run.p50, run.p99), (1000.0, 500.0, 1.0, 2.0));
+        assert!(read(&report(&json!({"200": 999, "401": 1}), &json!({}))).is_err());
+        assert!(read(&report(&json!({"200": 999}), &json!({"connection refused": 1}))).is_err());
+        assert!(read(&report(&json!({}), &json!({}))).is_err());
+    }
+}

@@ -1,0 +1,151 @@
+//! Runs all Envoys beside each other and asks each in turn, so that whatever else the machine does hits all.
+
+use std::{path::Path, time::Duration};
+
+use enforcer_testbed::{Envoy, EnvoyBinary, Request};
+
+use crate::{
+    Result,
+    gateway::LISTENER,
+    load::{HEADERS, Load, Run},
+    process,
+    rows::{Id, Row},
+};
+
+/// How long everything takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// At least five for figures that are published.
+    pub rounds: u32,
+    pub warm_up: Duration,
+    /// One row in one round, saturated.
+    pub saturated: Duration,
+    /// One row in one round, at 70 % of that.
+    pub at_rate: Duration,
+    pub rate_rounds: u32,
+    /// Tokens in the rows where each request has another one.
+    pub distinct: u32,
+}
+
+/// Enough for figures that repeat: about ten minutes.
+pub const FULL: Plan = Plan {
+    rounds: 7,
+    warm_up: Duration::from_secs(2),
+    saturated: Duration::from_secs(3),
+    at_rate: Duration::from_secs(4),
+    rate_rounds: 3,
+    distinct: 4_000,
+};
+/// Enough to see that everything runs: about a minute.
+pub const QUICK: Plan = Plan {
+    rounds: 2,
+    warm_up: Duration::from_millis(300),
+    saturated: Duration::from_millis(700),
+    at_rate: Duration::from_millis(500),
+    rate_rounds: 1,
+    distinct: 300,
+};
+
+/// Of what a saturated Envoy answers, for latencies: beyond it, queues are measured.
+const UTILISATION: f64 = 0.7;
+
+/// What came of one row.
+#[derive(Debug)]
+pub struct Measured {
+    pub id: Id,
+    pub label: &'static str,
+    /// Processor time of the whole Envoy process for each request, in microseconds; one figure a round.
+    pub cpu: Vec<f64>,
+    /// Requests a second when saturated; one figure a round.
+    pub saturated: Vec<f64>,
+    /// Latencies at 70 % of that.
+    pub at_rate: Vec<Run>,
+}
+
+struct Runner {
+    envoy: Envoy,
+    load: Load,
+    measured: Measured,
+}
+
+/// Starts an Envoy for each row, makes sure that it does what its row says, and runs the plan.
+pub fn measure(
+    rows: &[Row],
+    plan: Plan,
+    envoy: &EnvoyBinary,
+    oha: &Path,
+    folder: &Path,
+) -> Result<Vec<Measured>> {
+    let mut runners = Vec::new();
+    for row in rows {
+        let started = start(row, envoy, oha, folder).map_err(|error| format!("{}: {error}", row.label))?;
+        runners.push(started);
+    }
+    let count = plan.rounds.saturating_add(plan.rate_rounds);
+    for runner in &runners {
+        runner.load.saturate(plan.warm_up)?;
+    }
+    for round in 1..=plan.rounds {
+        eprintln!("round {round} of {count}: saturated");
+        runners.iter_mut().try_for_each(|runner| runner.saturate(plan.saturated))?;
+    }
+    for round in 1..=plan.rate_rounds {
+        eprintln!("round {} of {count}: at 70 %", plan.rounds.saturating_add(round));
+        runners.iter_mut().try_for_each(|runner| runner.at_rate(plan.at_rate))?;
+    }
+    Ok(runners.into_iter().map(|runner| runner.measured).collect())
+}
+
+fn start(row: &Row, binary: &EnvoyBinary, oha: &Path, folder: &Path) -> Result<Runner> {
+    let envoy = binary.options(row.bootstrap.to_string()).log_level("error").start()?;
+    check(row, &envoy)?;
+    let urls = folder.join(format!("{:?}.urls", row.id));
+    let load = Load::new(oha, urls, envoy.listener(LISTENER)?, &row.requests)?;
+    let (cpu, saturated, at_rate) = (Vec::new(), Vec::new(), Vec::new());
+    Ok(Runner { envoy, load, measured: Measured { id: row.id, label: row.label, cpu, saturated, at_rate } })
+}
+
+/// With its token a request must come through, and without one it must not where tokens are looked at.
+fn check(row: &Row, envoy: &Envoy) -> Result<()> {
+    let client = envoy.client(LISTENER)?;
+    let path = row.requests.paths.first().ok_or("the row makes no requests")?;
+    let ask = |path: &str, token: Option<&str>| -> Result<u16> {
+        let request =
+            HEADERS.iter().fold(Request::get(path), |request, (name, value)| request.header(name, value));
+        Ok(client
+            .send(&match token {
+                Some(token) => request.bearer(token),
+                None => request,
+            })?
+            .status)
+    };
+    let with = ask(path, row.requests.token.as_deref())?;
+    if with != 200 {
+        return Err(format!("a request that should come through was answered with {with}").into());
+    }
+    let bare = path.split('?').next().unwrap_or(path);
+    let (without, expected) = (ask(bare, None)?, if row.protects { 401 } else { 200 });
+    if without != expected {
+        return Err(
+            format!("a request without a token was answered with {without} instead of {expected}").into()
+        );
+    }
+    Ok(())
+}
+
+impl Runner {
+    fn saturate(&mut self, time: Duration) -> Result<()> {
+        let before = process::cpu(self.envoy.id())?;
+        let run = self.load.saturate(time).map_err(|error| format!("{}: {error}", self.measured.label))?;
+        let used = process::cpu(self.envoy.id())?.saturating_sub(before);
+        self.measured.cpu.push(used.as_secs_f64() * 1e6 / run.requests);
+        self.measured.saturated.push(run.per_second);
+        Ok(())
+    }
+
+    fn at_rate(&mut self, time: Duration) -> Result<()> {
+        let rate = crate::stats::Summary::of(self.measured.saturated.iter().copied()).median * UTILISATION;
+        self.measured.at_rate.push(self.load.at_rate(time, rate)?);
+        Ok(())
+    }
+}
