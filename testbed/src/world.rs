@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 
 use tempfile::TempDir;
@@ -73,14 +72,4 @@ fn started<'a, T>(
         Entry::Occupied(there) => Ok(there.into_mut()),
         Entry::Vacant(place) => Ok(place.insert(start()?)),
     }
-}
-
-/// A port of 127.0.0.1 that was free a moment ago.
-///
-/// Another process can take it before it is used: prefer port 0 and [`Envoy::listener`] where both are possible.
-pub fn free_port() -> Result<u16, Error> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(Error::io("find a free port"))
 }

@@ -2,13 +2,12 @@
 
 use std::{
     fs,
-    net::SocketAddr,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use enforcer_testbed::{EchoBackend, Envoy, EnvoyBinary, Issuer, RawClient, Request, Response, free_port};
+use enforcer_testbed::{EchoBackend, Envoy, EnvoyBinary, Issuer, RawClient, Request, ReservedPort, Response};
 
 use crate::{envoy::module, folder::ENFORCER};
 
@@ -21,8 +20,8 @@ struct Example {
     /// Behind the cluster that has our name by chance.
     other: EchoBackend,
     issuer: Issuer,
-    public: SocketAddr,
-    internal: SocketAddr,
+    public: ReservedPort,
+    internal: ReservedPort,
 }
 
 impl Example {
@@ -37,7 +36,6 @@ impl Example {
         symlink(ENFORCER, root.path().join("dist/enforcer")).unwrap();
         symlink(module, root.path().join("dist/auth.wasm")).unwrap();
         symlink(binary.path().canonicalize().unwrap(), root.path().join("bin/envoy")).unwrap();
-        let free = || SocketAddr::from(([127, 0, 0, 1], free_port().unwrap()));
         let example = Self {
             root,
             folder,
@@ -45,8 +43,8 @@ impl Example {
             backend: EchoBackend::start().unwrap(),
             other: EchoBackend::start().unwrap(),
             issuer: Issuer::start().unwrap().named("https://idp.example.com"),
-            public: free(),
-            internal: free(),
+            public: ReservedPort::new().unwrap(),
+            internal: ReservedPort::new().unwrap(),
         };
         for file in fs::read_dir(source(name)).unwrap() {
             let path = file.unwrap().path();
@@ -59,8 +57,8 @@ impl Example {
     /// The files' ports replaced by those of this test.
     fn with_ports(&self, text: &str) -> String {
         let ports = [
-            ("10000", self.public),
-            ("10001", self.internal),
+            ("10000", self.public.address()),
+            ("10001", self.internal.address()),
             ("3000", self.backend.address()),
             ("3001", self.other.address()),
             ("9000", self.issuer.address()),
@@ -110,7 +108,7 @@ impl Example {
     }
 
     fn public(&self, request: &Request) -> Response {
-        RawClient::new(self.public).send(request).unwrap()
+        RawClient::new(self.public.address()).send(request).unwrap()
     }
 }
 

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use enforcer_testbed::{EchoBackend, Envoy, EnvoyBinary, RawClient, Reply, Response, Version};
+use enforcer_testbed::{EchoBackend, Envoy, EnvoyBinary, RawClient, Reply, ReservedPort, Response, Version};
 use serde_json::Value;
 
 use super::attached::{self, Attached};
@@ -84,7 +84,7 @@ impl Host for EnvoyHost {
 }
 
 fn addresses(services: &BTreeMap<String, Service>) -> BTreeMap<String, SocketAddr> {
-    services.iter().map(|(name, service)| (name.clone(), service.address)).collect()
+    services.iter().map(|(name, service)| (name.clone(), service.port.address())).collect()
 }
 
 /// Fields drop in this order: Envoy before what it talks to.
@@ -191,7 +191,7 @@ fn answered(response: Response, logged: &str) -> Answered {
 
 /// A server that can go down and come back on its port.
 struct Service {
-    address: SocketAddr,
+    port: ReservedPort,
     server: Option<EchoBackend>,
     /// Received by earlier servers on this port.
     before: usize,
@@ -199,8 +199,7 @@ struct Service {
 
 impl Service {
     fn start(behaviour: &Behaviour) -> Result<Self, Error> {
-        let server = EchoBackend::start()?;
-        let mut service = Self { address: server.address(), server: Some(server), before: 0 };
+        let mut service = Self { port: ReservedPort::new()?, server: None, before: 0 };
         service.change(behaviour)?;
         Ok(service)
     }
@@ -213,7 +212,7 @@ impl Service {
         }
         let server = match self.server.take() {
             Some(server) => server,
-            None => EchoBackend::start_on(self.address.port())?,
+            None => EchoBackend::start_on(self.port.address().port())?,
         };
         server.answer(reply(behaviour));
         self.server = Some(server);

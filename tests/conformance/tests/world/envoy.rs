@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use enforcer_testbed::{
-    Connection, EchoBackend, Envoy, EnvoyBinary, Error, Fields, RawClient, Reply, Request, free_port,
+    Connection, EchoBackend, Envoy, EnvoyBinary, Error, Fields, RawClient, Reply, Request, ReservedPort,
 };
 use serde_json::Value;
 
@@ -16,6 +16,7 @@ pub(crate) struct EnvoyHost {
     client: RawClient,
     open: BTreeMap<usize, (Connection, &'static str)>,
     begun: usize,
+    _down: ReservedPort,
 }
 
 /// Longer than anything that Envoy is configured to wait for.
@@ -45,13 +46,14 @@ impl EnvoyHost {
     ) -> Result<Self, Error> {
         let mut clusters: Vec<_> =
             upstreams.iter().map(|(name, upstream)| (*name, Some(upstream.address()))).collect();
-        clusters.push(("down", Some(([127, 0, 0, 1], free_port()?).into())));
+        let down = ReservedPort::new()?;
+        clusters.push(("down", Some(down.address())));
         clusters.push(("empty", None));
         clusters.extend_from_slice(more);
         let config = bootstrap::bootstrap(filter, &clusters);
         let envoy = binary.options(config).concurrency(workers).start()?;
         let client = envoy.client("ingress")?.timeout(LIMIT);
-        Ok(Self { envoy, upstreams, client, open: BTreeMap::new(), begun: 0 })
+        Ok(Self { envoy, upstreams, client, open: BTreeMap::new(), begun: 0, _down: down })
     }
 
     fn upstream(&self, name: &str) -> &EchoBackend {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use enforcer_testbed::{EnvoyBinary, Error, free_port};
+use enforcer_testbed::{EnvoyBinary, Error, ReservedPort};
 
 use super::{
     Answer, Ask, Host, Plugin, Seen,
@@ -14,18 +14,19 @@ pub(crate) struct ExtProcHost {
     // Fields drop in this order: Envoy before what it talks to.
     envoy: EnvoyHost,
     shim: Shim,
+    _down: ReservedPort,
 }
 
 impl ExtProcHost {
     pub(crate) fn start(binary: &EnvoyBinary, plugin: &Plugin) -> Result<Self, Error> {
-        let upstreams = upstreams()?;
+        let (upstreams, down) = (upstreams()?, ReservedPort::new()?);
         let mut clusters: BTreeMap<_, _> =
             upstreams.iter().map(|(name, upstream)| ((*name).to_owned(), upstream.address())).collect();
-        clusters.insert("down".into(), ([127, 0, 0, 1], free_port()?).into());
+        clusters.insert("down".into(), down.address());
         let shim = Shim::start(plugin, clusters);
         let more = [("ext_proc", Some(shim.address))];
         let envoy = EnvoyHost::start(binary, &extproc::filter(), upstreams, &more, plugin.workers)?;
-        Ok(Self { envoy, shim })
+        Ok(Self { envoy, shim, _down: down })
     }
 }
 
