@@ -22,7 +22,7 @@ export ENVOY
 ENVOY_NEEDED := $(filter $(ENVOY_PINNED),$(ENVOY))
 
 # Crates that become Wasm modules, and crates that also have to run without a host.
-MODULES := enforcer-auth-module enforcer-conformance enforcer-noop enforcer-probe
+MODULES := enforcer-auth-module enforcer-bundle-module enforcer-conformance enforcer-noop enforcer-probe
 PURE := enforcer-core enforcer-auth
 WASM_DIR := $(TARGET)/wasm32-wasip1/wasm
 
@@ -98,13 +98,13 @@ wasm: targets ## The Wasm modules, in target/wasm32-wasip1/wasm
 	@$(CARGO) build --profile wasm --target wasm32-wasip1 $(MODULES:%=-p %)
 
 .PHONY: dist
-dist: wasm ## What a release is made of: dist/auth.wasm, dist/enforcer, dist/schemas, dist/SHA256SUMS
+dist: wasm ## What a release is made of: dist/*.wasm, dist/enforcer, dist/schemas, dist/SHA256SUMS
 	@$(CARGO) build --release -p enforcer-adapter
 	@rm -rf dist && mkdir -p dist/schemas
-	@cp $(WASM_DIR)/auth.wasm dist/
+	@cp $(WASM_DIR)/auth.wasm $(WASM_DIR)/bundle.wasm dist/
 	@cp $(TARGET)/release/enforcer dist/
 	@for name in $$(dist/enforcer schema); do dist/enforcer schema $$name >dist/schemas/$${name%.yaml}.json; done
-	@cd dist && sha256sum auth.wasm enforcer schemas/*.json >SHA256SUMS
+	@cd dist && sha256sum *.wasm enforcer schemas/*.json >SHA256SUMS
 	@cat dist/SHA256SUMS
 
 .PHONY: targets

@@ -1,7 +1,8 @@
 //! Two filters as one: less memory, one header map, and the identity handed on without leaving the VM.
 //!
 //! Requests pass the first filter, then the second; responses the other way round, as in Envoy. The second
-//! sees the request as the first left it. Longer chains nest: `Chain<A, Chain<B, C>>`.
+//! sees the request as the first left it. Longer chains nest: `Chain<A, Chain<B, C>>`. A filter that is not
+//! configured is an `Option` without one: it lets everything pass.
 
 use std::collections::VecDeque;
 
@@ -155,7 +156,14 @@ impl<A: Filter, B: Filter> Filter for Chain<A, B> {
 
     fn on_log(&mut self, exchange: Self::Exchange, call: &CallSummary<'_>, cx: &mut Cx<'_>) {
         self.first.on_log(exchange.first, call, cx);
-        self.second.on_log(exchange.second, call, cx);
+        match &exchange.view {
+            None => self.second.on_log(exchange.second, call, cx),
+            Some(view) => {
+                let mut wishes = Wishes::default();
+                self.second.on_log(exchange.second, call, &mut cx.viewing(view, &mut wishes));
+                cx.wish(wishes);
+            }
+        }
     }
 
     fn on_background(&mut self, event: Background<'_>, cx: &mut Cx<'_>) {
@@ -165,6 +173,11 @@ impl<A: Filter, B: Filter> Filter for Chain<A, B> {
 }
 
 impl<A: Filter, B: Filter> Chain<A, B> {
+    /// Of filters that are configured already.
+    pub fn of(first: A, second: B) -> Self {
+        Self { first, second }
+    }
+
     /// Tells one filter. `None`: it continued, and the next one may be told.
     fn tell(
         &mut self,
@@ -195,7 +208,13 @@ impl<A: Filter, B: Filter> Chain<A, B> {
                 Some(step)
             }
             Step::Hold { limit, .. } => exchange.hold(turn, phase, limit).then_some(step),
-            Step::Respond(_) | Step::Abort(_) => Some(step),
+            Step::Respond(ref response) => {
+                if let Some(identity) = &response.identity {
+                    exchange.show(&Edits { identity: Some(identity.clone()), ..Edits::default() }, cx);
+                }
+                Some(step)
+            }
+            Step::Abort(_) => Some(step),
         }
     }
 }
@@ -243,12 +262,49 @@ impl<X, Y> ChainExchange<X, Y> {
         }
         let changes = !edits.headers.is_empty() || edits.identity.is_some() || edits.body.is_some();
         if turn == Turn::First && changes {
-            let mut view = self.view.take().unwrap_or_else(|| cx.request_view());
-            view.amend(&edits);
-            self.view = Some(view);
+            self.show(&edits, cx);
         }
         let decided = std::mem::take(&mut self.decided);
         self.decided = decided.then(edits);
+    }
+
+    /// Shows the second filter what the first one did, in memory.
+    fn show(&mut self, edits: &Edits, cx: &Cx<'_>) {
+        self.view.get_or_insert_with(|| cx.request_view()).amend(edits);
+    }
+}
+
+/// A filter that may be left out. Without one, every request passes and nothing is asked of the host.
+impl<F: Filter> Filter for Option<F> {
+    const NAME: &'static str = F::NAME;
+    type Config = Option<F::Config>;
+    type Exchange = F::Exchange;
+
+    fn new(config: Self::Config, capabilities: Capabilities) -> Result<Self, ConfigError> {
+        config.map(|config| F::new(config, capabilities)).transpose()
+    }
+
+    fn needs(&self) -> Needs {
+        self.as_ref().map(F::needs).unwrap_or_default()
+    }
+
+    fn on_event(&mut self, exchange: &mut F::Exchange, event: Event<'_>, cx: &mut Cx<'_>) -> Step {
+        match self {
+            Some(filter) => filter.on_event(exchange, event, cx),
+            None => Step::proceed(),
+        }
+    }
+
+    fn on_log(&mut self, exchange: F::Exchange, call: &CallSummary<'_>, cx: &mut Cx<'_>) {
+        if let Some(filter) = self {
+            filter.on_log(exchange, call, cx);
+        }
+    }
+
+    fn on_background(&mut self, event: Background<'_>, cx: &mut Cx<'_>) {
+        if let Some(filter) = self {
+            filter.on_background(event, cx);
+        }
     }
 }
 

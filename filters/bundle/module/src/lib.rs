@@ -1,0 +1,12 @@
+//! `bundle.wasm`: all filters, chosen by `root_id`: `enforcer` is several as one, the others are one each.
+
+#[cfg(target_os = "wasi")]
+proxy_wasm::main! {{
+    use enforcer_core::filter::Filter;
+    use enforcer_proxy::root;
+
+    proxy_wasm::set_root_context(|context_id| match enforcer_proxy::root_id().as_str() {
+        enforcer_auth::Auth::NAME => root::<enforcer_auth::Auth>(context_id),
+        _ => root::<enforcer_bundle::Bundle>(context_id),
+    });
+}}

@@ -1,0 +1,68 @@
+//! Several filters as one.
+//!
+//! One module instead of several: Envoy compiles it once, keeps one VM a worker, and calls it once a phase; the
+//! request's headers are read once, and the identity goes from filter to filter in memory. Requests pass the
+//! filters in the order of [`BundleConfig`]'s members; those that are not configured cost nothing.
+
+use enforcer_auth::Auth;
+use enforcer_core::{
+    config::ConfigError,
+    cx::Cx,
+    filter::{Background, CallSummary, Capabilities, Event, Filter, Needs, Step},
+};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The filters in the order in which requests pass them.
+type Members = Option<Auth>;
+
+/// All filters in one.
+#[derive(Debug)]
+pub struct Bundle(Members);
+
+/// The configuration of each filter that takes part; at least one does.
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BundleConfig {
+    /// Who may call.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<<Auth as Filter>::Config>,
+}
+
+impl Filter for Bundle {
+    const NAME: &'static str = "enforcer";
+    type Config = BundleConfig;
+    type Exchange = <Members as Filter>::Exchange;
+
+    fn new(config: BundleConfig, capabilities: Capabilities) -> Result<Self, ConfigError> {
+        let BundleConfig { auth } = config;
+        if auth.is_none() {
+            return Err(ConfigError::at("", "no filter is configured: give at least one, such as `auth`"));
+        }
+        Ok(Self(member(auth, capabilities)?))
+    }
+
+    fn needs(&self) -> Needs {
+        self.0.needs()
+    }
+
+    fn on_event(&mut self, exchange: &mut Self::Exchange, event: Event<'_>, cx: &mut Cx<'_>) -> Step {
+        self.0.on_event(exchange, event, cx)
+    }
+
+    fn on_log(&mut self, exchange: Self::Exchange, call: &CallSummary<'_>, cx: &mut Cx<'_>) {
+        self.0.on_log(exchange, call, cx);
+    }
+
+    fn on_background(&mut self, event: Background<'_>, cx: &mut Cx<'_>) {
+        self.0.on_background(event, cx);
+    }
+}
+
+/// One filter, if it is configured; errors begin with its name.
+fn member<F: Filter>(
+    config: Option<F::Config>,
+    capabilities: Capabilities,
+) -> Result<Option<F>, ConfigError> {
+    config.map(|config| F::new(config, capabilities).map_err(|error| error.under(F::NAME))).transpose()
+}
