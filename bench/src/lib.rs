@@ -2,6 +2,7 @@
 //!
 //! * [`rows`]: each row of the table: an Envoy and its requests. [`gateway`], [`filters`] and [`tokens`] make them.
 //! * [`measure`]: runs the rows in turns, with [`load`] from oha, to the [`backend`].
+//! * [`flood`]: what others notice of a flood of costly tokens.
 //! * [`startup`]: start-up time and memory. [`corpus`]: `enforcer build` over real definitions.
 //! * [`instructions`]: WebAssembly instructions of a request, the same on every machine; a test holds them.
 //! * [`report`]: the page.
@@ -9,6 +10,7 @@
 pub mod backend;
 pub mod corpus;
 pub mod filters;
+pub mod flood;
 pub mod gateway;
 pub mod goals;
 pub mod instructions;

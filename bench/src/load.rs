@@ -1,6 +1,7 @@
 //! Load from `oha`, and what it says about the answers.
 
 use std::{
+    collections::BTreeMap,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -61,15 +62,26 @@ impl Load {
 
     /// As many requests as can be answered.
     pub fn saturate(&self, time: Duration) -> Result<Run> {
-        self.run(time, &[])
+        read(&self.run(time, &[])?)
+    }
+
+    /// As many requests as can be answered, however they are: how many answers there were of each status.
+    pub fn statuses(&self, time: Duration) -> Result<BTreeMap<u16, f64>> {
+        let report = self.run(time, &[])?;
+        let counts = report.get("statusCodeDistribution").and_then(Value::as_object);
+        let counts = counts.ok_or("oha reported no `statusCodeDistribution`")?;
+        Ok(counts
+            .iter()
+            .filter_map(|(status, count)| Some((status.parse().ok()?, count.as_f64()?)))
+            .collect())
     }
 
     /// So many requests a second. Latencies count from when a request was due, not from when it could be sent.
     pub fn at_rate(&self, time: Duration, per_second: f64) -> Result<Run> {
-        self.run(time, &["-q", &format!("{per_second:.0}"), "--latency-correction"])
+        read(&self.run(time, &["-q", &format!("{per_second:.0}"), "--latency-correction"])?)
     }
 
-    fn run(&self, time: Duration, extra: &[&str]) -> Result<Run> {
+    fn run(&self, time: Duration, extra: &[&str]) -> Result<Value> {
         let mut command = Command::new(&self.oha);
         command.args(["--no-tui", "--output-format", "json", "--wait-ongoing-requests-after-deadline"]);
         command.args(["-c", &CONNECTIONS.to_string(), "-z", &format!("{}ms", time.as_millis())]).args(extra);
@@ -89,7 +101,7 @@ impl Load {
             )
             .into());
         }
-        read(&serde_json::from_slice(&output.stdout)?)
+        Ok(serde_json::from_slice(&output.stdout)?)
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use clap::Parser;
 use enforcer_bench::{
-    Result, backend, corpus,
+    Result, backend, corpus, flood,
     gateway::Adapter,
     goals::{Table, judge},
     instructions, load,
@@ -88,12 +88,19 @@ fn run(arguments: &Arguments) -> Result<()> {
         folder: folder.path().to_owned(),
     };
     eprintln!("preparing {} tokens and the gateways", plan.distinct);
-    let mut rows = rows::all(&adapter, &Issuer::new()?, &noop, plan.distinct)?;
+    let issuer = Issuer::new()?;
+    let mut rows = rows::all(&adapter, &issuer, &noop, plan.distinct)?;
     rows.retain(|row| arguments.only.is_empty() || arguments.only.iter().any(|text| row.is_named(text)));
     let (stolen, started) = (process::stolen(), std::time::Instant::now());
     let measured = measure::measure(&rows, plan, &envoy, &arguments.oha, folder.path())?;
     let stolen = process::stolen().saturating_sub(stolen) as f64 / started.elapsed().as_secs_f64();
-    eprintln!("start-up, memory, instructions, definitions");
+    eprintln!("a flood, start-up, memory, instructions, definitions");
+    let floods = match rows.iter().find(|row| row.id == Id::Cached) {
+        Some(row) => {
+            flood::measure(&row.bootstrap, &issuer, &envoy, &arguments.oha, (folder.path(), plan.flood))?
+        }
+        None => Vec::new(),
+    };
     let costs = startup::measure(&configurations(&rows), &envoy, if arguments.quick { 1 } else { 5 })?;
     let instructions = instructions::measure(&auth)?;
     let corpus = if arguments.quick { None } else { corpus::measure(&adapter)? };
@@ -112,6 +119,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         table,
         goals: &goals,
         bytes,
+        floods: &floods,
         costs: &costs,
         instructions: &instructions,
         corpus: corpus.as_ref(),

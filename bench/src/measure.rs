@@ -23,6 +23,8 @@ pub struct Plan {
     /// One row in one round, at 70 % of that.
     pub at_rate: Duration,
     pub rate_rounds: u32,
+    /// One flood.
+    pub flood: Duration,
     /// Tokens in the rows where each request has another one.
     pub distinct: u32,
 }
@@ -34,6 +36,7 @@ pub const FULL: Plan = Plan {
     saturated: Duration::from_secs(3),
     at_rate: Duration::from_secs(4),
     rate_rounds: 3,
+    flood: Duration::from_secs(10),
     distinct: 4_000,
 };
 /// Enough to see that everything runs: about a minute.
@@ -43,6 +46,7 @@ pub const QUICK: Plan = Plan {
     saturated: Duration::from_millis(700),
     at_rate: Duration::from_millis(500),
     rate_rounds: 1,
+    flood: Duration::from_secs(1),
     distinct: 300,
 };
 

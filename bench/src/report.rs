@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::{
     corpus::Corpus,
+    flood::Flood,
     goals::{Goal, Table},
     instructions::Instructions,
     rows::Id,
@@ -23,6 +24,7 @@ pub struct Report<'a> {
     pub goals: &'a [Goal],
     /// auth.wasm, in bytes.
     pub bytes: u64,
+    pub floods: &'a [Flood],
     pub costs: &'a [Cost],
     pub instructions: &'a Instructions,
     pub corpus: Option<&'a Corpus>,
@@ -36,6 +38,7 @@ impl Report<'_> {
             ("goals", self.goals()),
             ("cpu", self.cpu()),
             ("latency", self.latency()),
+            ("flood", self.flood()),
             ("start", self.start()),
             ("instructions", self.instructions()),
             ("corpus", self.corpus()),
@@ -90,6 +93,20 @@ impl Report<'_> {
             ]
         });
         table(&["", "saturated, requests/s", "at 70 %, requests/s", "p50 ms", "p99 ms"], rows)
+    }
+
+    fn flood(&self) -> String {
+        let rows = self.floods.iter().map(|flood| {
+            let Flood { label, honest, verified, refused } = flood;
+            vec![
+                (*label).to_owned(),
+                format!("{verified:.0}"),
+                format!("{refused:.0}"),
+                format!("{:.2}", honest.p50),
+                format!("{:.2}", honest.p99),
+            ]
+        });
+        table(&["", "verified/s", "turned away/s", "good token: p50 ms", "p99 ms"], rows)
     }
 
     fn start(&self) -> String {
@@ -182,6 +199,7 @@ mod tests {
             table: Table(&[]),
             goals: &[],
             bytes: 1,
+            floods: &[],
             costs: &[],
             instructions: &Instructions::new(),
             corpus: None,

@@ -53,7 +53,8 @@ impl Row {
     }
 }
 
-const TEN: Size = Size { apis: 1, operations: 10 };
+/// One small API.
+pub const TEN: Size = Size { apis: 1, operations: 10 };
 const MANY_OPERATIONS: Size = Size { apis: 1, operations: 10_000 };
 const MANY_APIS: Size = Size { apis: 1_000, operations: 10 };
 
@@ -62,7 +63,7 @@ const SMALL_CACHE: &str = "16KiB";
 
 /// Everything that is measured; `distinct` tokens take about 2 ms each to make.
 pub fn all(adapter: &Adapter, issuer: &Issuer, noop: &Path, distinct: u32) -> Result<Vec<Row>> {
-    let keys = issuer.jwks(Alg::RS256);
+    let keys = issuer.jwks(&[Alg::RS256]);
     let ten = adapter.build(TEN, &keys)?;
     let many_operations = adapter.build(MANY_OPERATIONS, &keys)?;
     let many_apis = adapter.build(MANY_APIS, &keys)?;
@@ -138,7 +139,7 @@ pub fn all(adapter: &Adapter, issuer: &Issuer, noop: &Path, distinct: u32) -> Re
 /// With an issuer of one algorithm, no cache, and no limit to what may be verified in the VM.
 fn anew(bootstrap: &Value, issuer: &Issuer, algorithm: Alg) -> Result<(Value, String)> {
     let set = json!({
-        "issuers": [{"issuer": crate::gateway::ISSUER, "jwks": {"inline": issuer.jwks(algorithm)}}],
+        "issuers": [{"issuer": crate::gateway::ISSUER, "jwks": {"inline": issuer.jwks(&[algorithm])}}],
         "token_cache": "0B",
         "verification_budget": 1_000_000,
     });

@@ -25,9 +25,9 @@ impl Issuer {
         Ok(Self { keys: Keys::shared()? })
     }
 
-    /// A key set with the key of one algorithm.
-    pub fn jwks(&self, algorithm: Alg) -> Value {
-        json!({"keys": [self.keys.jwk(algorithm)]})
+    /// A key set with a key for each algorithm.
+    pub fn jwks(&self, algorithms: &[Alg]) -> Value {
+        json!({"keys": algorithms.iter().map(|algorithm| self.keys.jwk(*algorithm)).collect::<Vec<_>>()})
     }
 
     /// A token of about 850 bytes.

@@ -1,11 +1,12 @@
 //! Virtual hosts and routes: one route for each API, never one for each operation, because Envoy looks at
-//! routes one after the other. Which operation a request means, the auth filter decides.
+//! routes one after the other, and a tree of base paths where there are many. Which operation a request means, the
+//! auth filter decides.
 
 use std::collections::BTreeMap;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::{cors, duration};
+use super::{cors, duration, typed};
 use crate::{
     gateway::Gateway,
     model::{Api, Backend},
@@ -14,6 +15,10 @@ use enforcer_core::units::Span;
 
 /// Name of the route configuration.
 pub(super) const ROUTES: &str = "enforcer_routes";
+
+/// Routes of a virtual host that are listed for Envoy to go through. A list is what people expect, and costs no more
+/// than the tree until about here.
+const MOST_LISTED: usize = 16;
 
 pub(super) fn route_configuration(gateway: &Gateway) -> Value {
     json!({
@@ -63,8 +68,54 @@ fn virtual_host(gateway: &Gateway, apis: &[usize], domains: &[&str]) -> Value {
     routes.sort_by(|(a, _), (b, _)| {
         b.base_path.len().cmp(&a.base_path.len()).then_with(|| a.base_path.cmp(&b.base_path))
     });
+    if routes.len() > MOST_LISTED {
+        return json!({"name": name, "domains": domains, "matcher": tree(&routes)});
+    }
     let routes: Vec<Value> = routes.into_iter().map(|(_, route)| route).collect();
     json!({"name": name, "domains": domains, "routes": routes})
+}
+
+/// The same routes, found by the longest base path that the request's path begins with
+/// (`config.route.v3.VirtualHost.matcher`).
+fn tree(routes: &[(&Api, Value)]) -> Value {
+    let mut by_path: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+    for (api, route) in routes {
+        by_path.entry(&api.base_path).or_default().push(route);
+    }
+    let entries: Map<String, Value> = by_path
+        .keys()
+        .map(|path| {
+            // `/a/bc` begins with `/a/b`, but belongs to `/a`: the tree looks no further, so the entry must.
+            let found: Vec<&Value> =
+                around(path).filter_map(|path| by_path.get(path)).flatten().copied().collect();
+            let action = match found.as_slice() {
+                [route] => typed("envoy.config.route.v3.Route", (*route).clone()),
+                routes => typed("envoy.config.route.v3.RouteList", json!({ "routes": routes })),
+            };
+            ((*path).to_owned(), json!({"action": {"name": "route", "typed_config": action}}))
+        })
+        .collect();
+    let input = json!({ "header_name": ":path" });
+    json!({"matcher_tree": {
+        "input": {
+            "name": "path",
+            "typed_config": typed("envoy.type.matcher.v3.HttpRequestHeaderMatchInput", input),
+        },
+        "prefix_match_map": { "map": entries },
+    }})
+}
+
+/// A base path and those that hold it, the longest first: `/a/b`, `/a`, `/`.
+fn around(path: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(path), |path| parent(path))
+}
+
+fn parent(path: &str) -> Option<&str> {
+    match path.rfind('/')? {
+        0 if path.len() == 1 => None,
+        0 => Some("/"),
+        end => path.get(..end),
+    }
 }
 
 fn route(api: &Api, cluster: &str, backend: &Backend) -> Value {

@@ -12,4 +12,6 @@ mod examples;
 #[cfg(test)]
 mod folder;
 #[cfg(test)]
+mod routes;
+#[cfg(test)]
 mod schemas;
