@@ -44,6 +44,9 @@ pub struct Input {
     pub online: bool,
 }
 
+/// The cluster of `defaults.backend`.
+const SHARED_BACKEND: &str = "enforcer_backend";
+
 /// A gateway, ready to be written down in any output's form.
 #[derive(Debug)]
 pub struct Gateway {
@@ -53,7 +56,7 @@ pub struct Gateway {
     pub auth: AuthConfig,
     /// Servers that hold issuers' keys, each with the cluster that reaches it.
     pub key_servers: Vec<(String, Url)>,
-    /// The APIs' clusters, in the order of the model.
+    /// The APIs' clusters, in the order of the model. APIs on one server can have one in common.
     pub backends: Vec<(String, Backend)>,
     /// The bundle of roots for https, as Envoy sees it.
     pub ca_file: String,
@@ -162,11 +165,15 @@ impl Gateway {
     }
 
     /// Cluster names follow the APIs, not their addresses: when a server moves, Envoy then warms up the new
-    /// address of a cluster that it knows, and no request fails in between.
+    /// address of a cluster that it knows, and no request fails in between. `defaults.backend` is the server of all
+    /// APIs: they share its cluster, and so its connections.
     fn name_backends(&mut self) {
         let mut taken = BTreeSet::new();
         for api in &self.model.apis {
-            let name = cluster_name("api", &format!("{} {}", api.name, api.version), &mut taken);
+            let name = match self.settings.defaults.backend.is_some() {
+                true => SHARED_BACKEND.to_owned(),
+                false => cluster_name("api", &format!("{} {}", api.name, api.version), &mut taken),
+            };
             self.backends.push((name, api.backend.clone()));
         }
     }

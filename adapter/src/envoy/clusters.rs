@@ -17,6 +17,7 @@ pub fn all_clusters(gateway: &Gateway) -> Vec<Value> {
     let backends = gateway.backends.iter().map(|(name, backend)| cluster(gateway, name, &backend.servers));
     let mut clusters: Vec<Value> = backends.chain(issuer_clusters(gateway)).collect();
     clusters.sort_by(|a, b| name_of(a).cmp(name_of(b)));
+    clusters.dedup_by(|a, b| name_of(a) == name_of(b));
     clusters
 }
 
