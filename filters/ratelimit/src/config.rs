@@ -293,7 +293,8 @@ fn is_yes(flag: &bool) -> bool {
     *flag
 }
 
-fn max_keys() -> u32 {
+/// How many counters are kept, unless told otherwise.
+pub fn max_keys() -> u32 {
     100_000
 }
 
@@ -301,7 +302,8 @@ fn is_max_keys(keys: &u32) -> bool {
     *keys == max_keys()
 }
 
-fn ipv6_prefix() -> u8 {
+/// How many bits of an IPv6 address count, unless told otherwise.
+pub fn ipv6_prefix() -> u8 {
     64
 }
 

@@ -65,6 +65,24 @@ pub fn know_addresses(config: &mut RateLimitConfig) -> bool {
     known
 }
 
+/// The claims that a configuration looks at, each with where.
+pub fn claims(config: &RateLimitConfig) -> Vec<(String, String)> {
+    let mut claims = Vec::new();
+    parts(&mut config.clone(), &mut |path, part| {
+        if let Part::Claim(name) = part {
+            claims.push((path, name.clone()));
+        }
+        Ok(())
+    })
+    .unwrap_or_default();
+    for (index, policy) in config.policies.iter().enumerate() {
+        if let Some(TierFrom::Claim(name)) = &policy.tier_from {
+            claims.push((format!("policies[{index}].tier_from"), name.clone()));
+        }
+    }
+    claims
+}
+
 type Visit<'v> = dyn FnMut(String, &mut Part) -> Result<(), ConfigError> + 'v;
 
 /// Every part that a configuration mentions, with its path.

@@ -11,12 +11,15 @@ use crate::{
     rate::Rate,
 };
 
-/// The tiers that WSO2's products know without being told (API Manager 4, "Throttling tiers"): requests in a
-/// minute.
-const BUILT_IN: [(&str, u64); 10] = [
+/// The tiers that WSO2's products know without being told, and how many requests they allow in a minute. API
+/// Manager writes `10KPerMin`, the microgateway and the samples of Choreo Connect `10kPerMin`.
+const BUILT_IN: [(&str, u64); 13] = [
     ("50KPerMin", 50_000),
     ("20KPerMin", 20_000),
     ("10KPerMin", 10_000),
+    ("50kPerMin", 50_000),
+    ("20kPerMin", 20_000),
+    ("10kPerMin", 10_000),
     ("Gold", 5_000),
     ("Silver", 2_000),
     ("Bronze", 1_000),
