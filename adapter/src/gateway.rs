@@ -16,12 +16,13 @@ use enforcer_core::{
     config::ConfigError,
     filter::{Capabilities, Filter as _},
 };
+use enforcer_ratelimit::config::RateLimitConfig;
 use serde::Deserialize as _;
 use serde_json::json;
 
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
-    fetch, issuers,
+    fetch, issuers, limits,
     model::{Access, Alternative, Api, ApiModel, Backend, slug},
     openapi,
     settings::{self, ScopeRule, Settings},
@@ -54,13 +55,15 @@ pub struct Gateway {
     pub settings: Settings,
     /// The auth filter's configuration.
     pub auth: AuthConfig,
+    /// The rate limit filter's configuration, where anything is limited.
+    pub ratelimit: Option<RateLimitConfig>,
     /// Servers that hold issuers' keys, each with the cluster that reaches it.
     pub key_servers: Vec<(String, Url)>,
     /// The APIs' clusters, in the order of the model. APIs on one server can have one in common.
     pub backends: Vec<(String, Backend)>,
     /// The bundle of roots for https, as Envoy sees it.
     pub ca_file: String,
-    /// The auth filter's module, as Envoy sees it.
+    /// The folder of the filters' modules and the name of the auth filter's, as Envoy sees it.
     pub module: String,
     /// Every file that was read.
     pub files: BTreeSet<PathBuf>,
@@ -98,6 +101,7 @@ impl Gateway {
             backends: Vec::new(),
             model: ApiModel { apis },
             auth: AuthConfig::deserialize(json!({"issuers": []})).ok()?,
+            ratelimit: None,
             key_servers: Vec::new(),
             ca_file: settings
                 .defaults
@@ -120,13 +124,17 @@ impl Gateway {
         };
         gateway.find_keys(context, findings);
         gateway.configure_auth(document.view(), findings);
+        gateway.ratelimit = limits::configure(&gateway.model, &gateway.settings, document.view(), findings);
         (!findings.failed()).then_some(gateway)
     }
 
     /// What an output needs that only this machine can tell.
     pub fn check_surroundings(&self) -> Result<(), Diagnostic> {
-        if self.settings.defaults.modules.is_none() && !Path::new(&self.module).is_file() {
-            return Err(Diagnostic::environment(format!("there is no `{}`", self.module)).help(
+        let modules =
+            [Some(self.module.clone()), self.ratelimit.as_ref().map(|_| self.module_of("ratelimit"))];
+        let missing = modules.into_iter().flatten().find(|module| !Path::new(module).is_file());
+        if let Some(module) = missing.filter(|_| self.settings.defaults.modules.is_none()) {
+            return Err(Diagnostic::environment(format!("there is no `{module}`")).help(
                 "say where Envoy finds the filters, in enforcer.yaml: `defaults: {modules: /usr/lib/enforcer}`",
             ));
         }
@@ -143,6 +151,11 @@ impl Gateway {
             .help("name it in enforcer.yaml, as Envoy sees it: `defaults: {ca_file: /etc/ssl/certs/ca-certificates.crt}`")),
             _ => Ok(()),
         }
+    }
+
+    /// Another filter's module, beside the auth filter's.
+    pub fn module_of(&self, filter: &str) -> String {
+        Path::new(&self.module).with_file_name(format!("{filter}.wasm")).display().to_string()
     }
 
     /// One line for each API: what it is, where it lives, where its requests go.

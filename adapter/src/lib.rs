@@ -11,6 +11,7 @@ pub mod envoy;
 pub mod fetch;
 pub mod gateway;
 pub mod issuers;
+mod limits;
 pub mod model;
 pub mod openapi;
 pub mod output;

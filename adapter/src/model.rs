@@ -23,6 +23,8 @@ pub struct Api {
     pub backend: Backend,
     /// What operations need that do not say so themselves.
     pub access: Access,
+    /// How much all its callers together may ask of it.
+    pub tier: Option<NamedTier>,
     pub operations: Vec<Operation>,
     pub cors: Option<Cors>,
     /// How long the backend may take; `None`: no limit.
@@ -60,6 +62,15 @@ pub struct Operation {
     pub template: String,
     /// `None`: the API's.
     pub access: Option<Access>,
+    /// How much all its callers together may ask of it.
+    pub tier: Option<NamedTier>,
+    pub place: Place,
+}
+
+/// The name of a tier, and where it is named.
+#[derive(Debug, Clone)]
+pub struct NamedTier {
+    pub name: String,
     pub place: Place,
 }
 

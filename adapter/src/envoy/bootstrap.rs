@@ -48,7 +48,7 @@ pub fn envoy_xds(gateway: &Gateway, folder: &str) -> Files {
             "path_config_source": {"path": format!("{folder}/{file}"), "watched_directory": {"path": folder}},
         })
     };
-    let filters = filters::discovered_chain(&source("ecds.yaml"));
+    let filters = filters::discovered_chain(gateway, &source("ecds.yaml"));
     let rds = ("rds", json!({"config_source": source("rds.yaml"), "route_config_name": routes::ROUTES}));
     let mut bootstrap = common(gateway);
     // File subscriptions want a node, though nobody asks for it.
@@ -58,10 +58,9 @@ pub fn envoy_xds(gateway: &Gateway, folder: &str) -> Files {
         "dynamic_resources",
         json!({"cds_config": source("cds.yaml"), "lds_config": source("lds.yaml")}),
     );
-    let ecds = json!({"name": filters::AUTH_FILTER, "typed_config": filters::auth_plugin(gateway)});
     vec![
         ("cds.yaml", resources("envoy.config.cluster.v3.Cluster", clusters::all_clusters(gateway))),
-        ("ecds.yaml", resources("envoy.config.core.v3.TypedExtensionConfig", vec![ecds])),
+        ("ecds.yaml", resources("envoy.config.core.v3.TypedExtensionConfig", filters::http_filters(gateway))),
         (
             "lds.yaml",
             resources("envoy.config.listener.v3.Listener", listeners::listeners(gateway, &filters, &rds)),

@@ -5,37 +5,35 @@ use serde_json::{Value, json};
 use super::{pretty, typed};
 use crate::gateway::Gateway;
 
-/// Name of the auth filter among the HTTP filters.
-pub const AUTH_FILTER: &str = "enforcer.auth";
-
-/// What goes before `router` in an Envoy that somebody else configures.
+/// What goes before `router` in an Envoy that somebody else configures: each filter with its configuration.
 pub fn http_filters(gateway: &Gateway) -> Vec<Value> {
-    vec![auth(gateway)]
+    let auth = plugin("auth", gateway.module.clone(), serde_json::to_value(&gateway.auth));
+    let limits = gateway.ratelimit.as_ref().map(serde_json::to_value);
+    let limits = limits.map(|config| plugin("ratelimit", gateway.module_of("ratelimit"), config));
+    [auth].into_iter().chain(limits).collect()
 }
 
 /// The whole chain of our own listeners, with everything in it.
 pub(super) fn chain(gateway: &Gateway) -> Vec<Value> {
-    around(auth(gateway))
+    around(http_filters(gateway))
 }
 
-/// The same, the auth filter's configuration being a resource of its own. It can then change without the
+/// The same, the filters' configurations being resources of their own. They can then change without the
 /// listener, which would leave connections that are open with the old one until they are drained.
-pub(super) fn discovered_chain(config_source: &Value) -> Vec<Value> {
-    let auth = json!({
-        "name": AUTH_FILTER,
-        "config_discovery": {
-            "config_source": config_source,
-            "type_urls": ["type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"],
-        },
+pub(super) fn discovered_chain(gateway: &Gateway, config_source: &Value) -> Vec<Value> {
+    let filters = http_filters(gateway).into_iter().map(|filter| {
+        json!({
+            "name": filter.get("name"),
+            "config_discovery": {
+                "config_source": config_source,
+                "type_urls": ["type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"],
+            },
+        })
     });
-    around(auth)
+    around(filters.collect())
 }
 
-fn auth(gateway: &Gateway) -> Value {
-    json!({"name": AUTH_FILTER, "typed_config": auth_plugin(gateway)})
-}
-
-fn around(auth: Value) -> Vec<Value> {
+fn around(filters: Vec<Value>) -> Vec<Value> {
     // Before auth, because browsers send preflights without credentials. Always there, so that the listener
     // stays the same when a definition gets its first policy; without one it does nothing.
     let cors = json!({
@@ -47,25 +45,27 @@ fn around(auth: Value) -> Vec<Value> {
         "name": "envoy.filters.http.router",
         "typed_config": typed("envoy.extensions.filters.http.router.v3.Router", json!({})),
     });
-    vec![cors, auth, router]
+    [vec![cors], filters, vec![router]].concat()
 }
 
-/// The auth module and its configuration.
-pub(super) fn auth_plugin(gateway: &Gateway) -> Value {
-    let configuration = serde_json::to_value(&gateway.auth).unwrap_or_default();
+/// A filter: its module and configuration.
+fn plugin(filter: &str, module: String, configuration: serde_json::Result<Value>) -> Value {
+    let name = format!("enforcer.{filter}");
+    let configuration = pretty::json(&configuration.unwrap_or_default());
     let config = json!({
-        "name": AUTH_FILTER,
-        "root_id": "auth",
+        "name": name,
+        "root_id": filter,
         // One namespace of shared data for all filters.
         "vm_config": {
             "vm_id": "enforcer",
             "runtime": "envoy.wasm.runtime.v8",
-            "code": {"local": {"filename": gateway.module}},
+            "code": {"local": {"filename": module}},
         },
         // A worker whose VM has failed refuses requests and gets a new one after a second.
         "failure_policy": "FAIL_RELOAD",
         "reload_config": {"backoff": {"base_interval": "1s"}},
-        "configuration": typed("google.protobuf.StringValue", json!({"value": pretty::json(&configuration)})),
+        "configuration": typed("google.protobuf.StringValue", json!({"value": configuration})),
     });
-    typed("envoy.extensions.filters.http.wasm.v3.Wasm", json!({"config": config}))
+    let config = typed("envoy.extensions.filters.http.wasm.v3.Wasm", json!({"config": config}));
+    json!({"name": name, "typed_config": config})
 }

@@ -13,7 +13,7 @@ mod routes;
 
 pub use bootstrap::{Files, envoy, envoy_filters, envoy_xds};
 pub use clusters::{all_clusters, issuer_clusters};
-pub use filters::{AUTH_FILTER, http_filters};
+pub use filters::http_filters;
 
 use enforcer_core::units::Span;
 use serde_json::{Value, json};

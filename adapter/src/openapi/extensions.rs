@@ -2,6 +2,7 @@
 
 use crate::{
     diagnostic::Diagnostic,
+    model::NamedTier,
     openapi::Reader,
     settings::{Cors, check_cors, usual_headers, usual_methods},
     source::{Place, View},
@@ -9,14 +10,19 @@ use crate::{
 };
 
 /// Extensions that something here reads.
-const READ: [&str; 6] = [
+const READ: [&str; 8] = [
     "x-wso2-basePath",
     "x-wso2-production-endpoints",
     "x-wso2-endpoints",
     "x-wso2-auth-header",
     "x-wso2-disable-security",
     "x-wso2-cors",
+    TIER[0],
+    TIER[1],
 ];
+
+/// Where a tier is named; the first counts.
+const TIER: [&str; 2] = ["x-wso2-throttling-tier", "x-throttling-tier"];
 
 impl Reader<'_> {
     /// `x-wso2-basePath`; the inner `None` when it is there but bad.
@@ -101,6 +107,33 @@ impl Reader<'_> {
                 .help("write it as `X-Token`: letters, digits and dashes"),
         );
         None
+    }
+
+    /// `x-wso2-throttling-tier`, else `x-throttling-tier`, of the API or an operation.
+    pub(super) fn tier(&mut self, view: View<'_>) -> Option<NamedTier> {
+        let stated = TIER.iter().find_map(|key| view.get(key))?;
+        match stated.text().filter(|name| !name.is_empty()) {
+            Some(name) => Some(NamedTier { name: name.to_owned(), place: stated.place() }),
+            None => {
+                self.findings.push(
+                    Diagnostic::error(format!("a tier is {}, but should be a name", stated.describe()))
+                        .at(stated.place())
+                        .help("write one name, such as `Gold`"),
+                );
+                None
+            }
+        }
+    }
+
+    /// Says that a tier is named where none is read: of a path, or of an operation whose API has one.
+    pub(super) fn ignored_tier(&mut self, view: View<'_>, because: &str) {
+        if let Some(stated) = TIER.iter().find_map(|key| view.get(key)) {
+            self.findings.push(
+                Diagnostic::warning(format!("this tier has no effect: {because}"))
+                    .at(stated.key_place())
+                    .help("name it for the whole API, or for each of its operations"),
+            );
+        }
     }
 
     /// `x-wso2-cors`, else the `cors` of enforcer.yaml.

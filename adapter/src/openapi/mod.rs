@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
-    model::{Api, slug},
+    model::{Api, NamedTier, slug},
     settings::Settings,
     source::{Library, View},
     url::Url,
@@ -36,6 +36,8 @@ struct Reader<'a> {
     library: &'a Library,
     context: Context<'a>,
     unverified: BTreeMap<String, security::Unverified>,
+    /// The whole API's.
+    tier: Option<NamedTier>,
     findings: &'a mut Diagnostics,
 }
 
@@ -50,7 +52,7 @@ pub fn read(path: &Path, context: Context<'_>, findings: &mut Diagnostics) -> Op
 fn read_library(library: &Library, context: Context<'_>, findings: &mut Diagnostics) -> Option<Api> {
     let root = library.root()?;
     findings.take(version(root))?;
-    let api = Reader { library, context, unverified: BTreeMap::new(), findings }.api(root);
+    let api = Reader { library, context, unverified: BTreeMap::new(), tier: None, findings }.api(root);
     library.check_all(findings);
     api
 }
@@ -91,6 +93,7 @@ impl Reader<'_> {
         let location = self.location(root);
         let schemes = self.schemes(root);
         let access = self.api_access(root, &schemes);
+        self.tier = self.tier(root);
         let operations = access.as_ref().and_then(|api| self.operations(root, &schemes, api));
         self.report_unverified();
         let cors = self.cors(root);
@@ -105,6 +108,7 @@ impl Reader<'_> {
             base_path,
             backend,
             access: access?.effective,
+            tier: self.tier.take(),
             operations: operations?,
             cors,
             timeout: self

@@ -78,6 +78,7 @@ impl Reader<'_> {
     ) -> bool {
         let mut complete = true;
         self.ignored_servers(item);
+        self.ignored_tier(item, "a path has none");
         for method in METHODS {
             let Some(operation) = item.get(method) else { continue };
             complete &= self.check_operation(operation);
@@ -85,6 +86,14 @@ impl Reader<'_> {
             let Some(access) = self.operation_access(item, operation, schemes, api) else {
                 complete = false;
                 continue;
+            };
+            let tier = match &self.tier {
+                Some(of_api) => {
+                    let because = format!("the whole API has the tier `{}`", of_api.name);
+                    self.ignored_tier(operation, &because);
+                    None
+                }
+                None => self.tier(operation),
             };
             let method = method.to_ascii_uppercase();
             let id = operation.get("operationId").and_then(|id| id.text());
@@ -96,6 +105,7 @@ impl Reader<'_> {
                 method,
                 template: template.to_owned(),
                 access,
+                tier,
                 place,
             });
         }

@@ -15,6 +15,7 @@ use enforcer_core::{
     mode::Mode,
     units::{ByteSize, Span},
 };
+use enforcer_ratelimit::config::{Algorithm as Counting, Blocked, Headers, Policy, Tier};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -34,6 +35,12 @@ pub struct Settings {
     /// Which web pages of other origins may call. An API's own `x-wso2-cors` goes before it.
     #[serde(default)]
     pub cors: Option<Cors>,
+    /// Allowances by name, beside WSO2's own.
+    #[serde(default)]
+    pub tiers: BTreeMap<String, Tier>,
+    /// Who may call how often, beside the tiers that definitions name.
+    #[serde(default)]
+    pub limits: Limits,
     /// What holds for every API that does not say otherwise.
     #[serde(default)]
     pub defaults: Defaults,
@@ -43,7 +50,7 @@ pub struct Settings {
 }
 
 /// The top-level keys that the design reserves and this version does not read yet.
-pub const NOT_YET: [&str; 4] = ["keys", "tiers", "limits", "analytics"];
+pub const NOT_YET: [&str; 2] = ["keys", "analytics"];
 
 /// An address the gateway listens on.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -138,6 +145,9 @@ pub struct Issuer {
     /// Claims handed to the backend in headers.
     #[serde(default)]
     pub claim_headers: Vec<ClaimHeader>,
+    /// Further claims that limits look at.
+    #[serde(default)]
+    pub claims: Vec<String>,
     /// How long one fetch of the keys may take.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<Span>,
@@ -187,6 +197,30 @@ pub struct Auth {
     /// How many signatures each worker may check in a second that Envoy cannot check natively. Beyond it: 503.
     #[serde(default)]
     pub verification_budget: Option<u32>,
+}
+
+/// Who may call how often.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{policies: [...]}`")]
+pub struct Limits {
+    /// How requests are counted.
+    #[serde(default)]
+    pub algorithm: Counting,
+    /// How many counters are kept. Absent: 100,000.
+    #[serde(default)]
+    pub max_keys: Option<u32>,
+    /// How many bits of an IPv6 address count as one client. Absent: 64.
+    #[serde(default)]
+    pub ipv6_prefix: Option<u8>,
+    /// What answers say about limits.
+    #[serde(default)]
+    pub headers: Headers,
+    /// Who shares which allowance.
+    #[serde(default)]
+    pub policies: Vec<Policy>,
+    /// Who may not call at all.
+    #[serde(default)]
+    pub blocked: Vec<Blocked>,
 }
 
 /// What a caller must bring.

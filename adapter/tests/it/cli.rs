@@ -127,6 +127,41 @@ fn extensions_that_are_not_read_or_bad() {
 }
 
 #[test]
+fn tiers_that_do_not_exist_or_have_no_effect() {
+    assert_snapshot!(check(&api(
+        "servers: [{url: https://x.example.com}]\npaths:\n  /a:\n    x-wso2-throttling-tier: Gold\n    \
+         get: {x-wso2-throttling-tier: Glod}\n    put: {x-throttling-tier: Mine}\n    \
+         delete: {x-throttling-tier: Unlimited}\n"
+    )));
+    assert_snapshot!(check(&api(
+        "servers: [{url: https://x.example.com}]\nx-wso2-throttling-tier: Bronze\npaths:\n  /a: {get: {x-throttling-tier: Gold}}\n"
+    )));
+    assert_snapshot!(check(&api(
+        "servers: [{url: https://x.example.com}]\nx-wso2-throttling-tier: [Gold]\npaths:\n  /a: {get: {x-throttling-tier: 1}}\n"
+    )));
+}
+
+#[test]
+fn limits_that_cannot_hold() {
+    for mistake in [
+        "tiers: {Mine: {quota: {requests: 0, per: 1m}}}",
+        "tiers: {Mine: {quota: {requests: 5, per: 0s}}}",
+        "tiers: {Mine: {quota: {request: 5, per: 1s}}}",
+        "limits: {policies: [{name: a, key: [client_ip], tier: Glod}]}",
+        "limits: {policies: [{name: a b, key: [client_ip], tier: Gold}]}",
+        "limits: {policies: [{name: a, key: [{claim: plan}], tier: Gold, tier_from: {claim: tier}}]}",
+        "limits: {blocked: [{name: a, when: [{part: client_ip, is: {cidr: 10.0.0.0/33}}]}]}",
+        "limits: {max_keys: 4000000000}",
+    ] {
+        insta::allow_duplicates! {
+            insta::with_settings!({snapshot_suffix => insta_name(mistake)}, {
+                assert_snapshot!("limit", check_with(&format!("{ISSUER}{mistake}\n")));
+            });
+        }
+    }
+}
+
+#[test]
 fn definitions_that_contradict_each_other() {
     let folder = Folder::new(&[("a.yaml", PETS), ("b.yaml", PETS), ("enforcer.yaml", ISSUER)]);
     folder.write("c.yaml", format!("{}x-wso2-auth-header: X-Token\n", PETS.replace("9000/v1", "9000/v2")));
@@ -138,7 +173,7 @@ fn settings_that_are_missing_or_wrong() {
     assert_snapshot!(Folder::new(&[("api.yaml", PETS)]).transcript(&["check", "api.yaml"]));
     assert_snapshot!(check_with("issuers: [\n"));
     assert_snapshot!(check_with(
-        "isuers: []\ntiers: {}\nissuers: [{issuer: a, leeway: 5 parsecs}]\ndefaults: {timeout: fast}\nmode: loud\n"
+        "isuers: []\nkeys: {}\nissuers: [{issuer: a, leeway: 5 parsecs}]\ndefaults: {timeout: fast}\nmode: loud\n"
     ));
     assert_snapshot!(check_with(
         "listeners:\n- {address: localhost, port: 80}\n- {port: 80, tls: {certificate: a, key: b, client_certificate: require}}\n\

@@ -23,11 +23,20 @@ issuers:
   audiences: [https://api.example.com]
   refresh: 10m
   claim_headers: [{claim: sub, header: x-user}]
+  claims: [plan]
 - issuer: https://login.example.com:8443/t
   jwks: keys.json
   algorithms: [ES256]
   leeway: 30s
 auth: {errors: problem, scopes: any, realm: pets, token_cache: 1MiB}
+tiers:
+  Anonymous: {quota: {requests: 100, per: 1d}, burst: {requests: 5, per: 1s}}
+limits:
+  headers: {on_allowed: true}
+  policies:
+  - {name: plan, level: subscription, key: [subscription], tier: Bronze, tier_from: {claim: plan}}
+  - {name: strangers, callers: anonymous, key: [client_ip], tier: Anonymous}
+  blocked: [{name: office, when: [{part: client_ip, is: {cidr: 192.0.2.0/24}}]}]
 cors: {allow_origins: ["https://*.example.com", "https://app.example.org"], max_age: 1h, allow_credentials: true}
 defaults: {timeout: 1500ms, host: api.example.com, ca_file: roots.pem, modules: modules, access_log: /dev/stdout, admin: {port: 9000}}
 "#;
@@ -44,6 +53,7 @@ x-wso2-basePath: /store/v2
 x-wso2-production-endpoints: {urls: ["https://a.example.com:8443/api", "https://b.example.com:8443/api"]}
 x-wso2-cors: {corsConfigurationEnabled: false}
 x-wso2-disable-security: true
+x-wso2-throttling-tier: 10KPerMin
 paths:
   /orders/*: {get: {}, post: {x-wso2-disable-security: false}}
 "#;

@@ -120,9 +120,9 @@ pub fn caller(claims: &Map<String, Value>, issuer: &Issuer) -> Caller {
         None => text(claims, "azp").or_else(|| text(claims, "client_id")),
     };
     let mut named = BTreeMap::new();
-    for mapping in &issuer.claim_headers {
-        if let Some(value) = text(claims, &mapping.claim) {
-            named.insert(mapping.claim.clone(), value);
+    for claim in issuer.claim_headers.iter().map(|mapping| &mapping.claim).chain(&issuer.claims) {
+        if let Some(value) = text(claims, claim) {
+            named.insert(claim.clone(), value);
         }
     }
     Caller {
@@ -131,6 +131,7 @@ pub fn caller(claims: &Map<String, Value>, issuer: &Issuer) -> Caller {
         consumer: consumer.unwrap_or_default(),
         scopes: scopes(claims, issuer),
         claims: named,
+        ..Caller::default()
     }
 }
 

@@ -117,6 +117,9 @@ pub struct Issuer {
     /// Claims handed to the backend in headers. The client's own headers of these names are removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub claim_headers: Vec<ClaimHeader>,
+    /// Further claims for the filters behind this one, such as keys of rate limits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<String>,
 }
 
 /// Where an issuer's keys are (RFC 7517).

@@ -304,8 +304,8 @@ impl Weigh for Forged {
 
 impl Weigh for Verified {
     fn weight(&self) -> usize {
-        let Caller { issuer, subject, consumer, scopes, claims } = &*self.caller;
-        let texts = [issuer.len(), subject.len(), consumer.len()].into_iter();
+        let Caller { issuer, subject, consumer, application, tier, scopes, claims } = &*self.caller;
+        let texts = [issuer, subject, consumer, application, tier].into_iter().map(String::len);
         let lists = scopes.iter().map(|scope| scope.len().saturating_add(size_of::<String>()));
         let pairs = claims.iter().chain(self.headers.iter().map(|(name, value)| (name, value)));
         let pairs = pairs.map(|(name, value)| name.len().saturating_add(value.len()).saturating_add(64));

@@ -6,15 +6,17 @@
 
 use enforcer_auth::Auth;
 use enforcer_core::{
+    chain::Chain,
     config::ConfigError,
     cx::Cx,
     filter::{Background, CallSummary, Capabilities, Event, Filter, Needs, Step},
 };
+use enforcer_ratelimit::RateLimit;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The filters in the order in which requests pass them.
-type Members = Option<Auth>;
+type Members = Chain<Option<Auth>, Option<RateLimit>>;
 
 /// All filters in one.
 #[derive(Debug)]
@@ -27,6 +29,9 @@ pub struct BundleConfig {
     /// Who may call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<<Auth as Filter>::Config>,
+    /// How often.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ratelimit: Option<<RateLimit as Filter>::Config>,
 }
 
 impl Filter for Bundle {
@@ -35,11 +40,14 @@ impl Filter for Bundle {
     type Exchange = <Members as Filter>::Exchange;
 
     fn new(config: BundleConfig, capabilities: Capabilities) -> Result<Self, ConfigError> {
-        let BundleConfig { auth } = config;
-        if auth.is_none() {
+        let BundleConfig { auth, mut ratelimit } = config;
+        if auth.is_none() && ratelimit.is_none() {
             return Err(ConfigError::at("", "no filter is configured: give at least one, such as `auth`"));
         }
-        Ok(Self(member(auth, capabilities)?))
+        if let Some(ratelimit) = &mut ratelimit {
+            ratelimit.identified |= auth.is_some();
+        }
+        Ok(Self(Chain::of(member(auth, capabilities)?, member(ratelimit, capabilities)?)))
     }
 
     fn needs(&self) -> Needs {

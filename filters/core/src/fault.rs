@@ -3,10 +3,11 @@
 //! Codes, statuses and texts are Choreo Connect's, so that clients written against it keep working
 //! (its `GeneralErrorCodeConstants` and `APISecurityConstants`).
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{filter::Response, headers::HeaderMap};
 
@@ -74,6 +75,29 @@ pub const FORBIDDEN: Code = Code {
     message: "The access token does not allow you to access the requested resource",
     hint: "",
 };
+/// The quota of an API is used up.
+pub const THROTTLED_API: Code = throttled("900800");
+/// The quota of an operation is used up.
+pub const THROTTLED_RESOURCE: Code = throttled("900802");
+/// The quota of an application's subscription is used up.
+pub const THROTTLED_SUBSCRIPTION: Code = throttled("900803");
+/// The quota of an application is used up.
+pub const THROTTLED_APPLICATION: Code = throttled("900804");
+/// The quota of a policy of another kind is used up.
+pub const THROTTLED_CUSTOM: Code = throttled("900806");
+/// Too many requests of a subscription in a short time.
+pub const THROTTLED_SUBSCRIPTION_BURST: Code = throttled("900807");
+/// Too many requests of an application in a short time.
+pub const THROTTLED_APPLICATION_BURST: Code = throttled("900809");
+/// A quota cannot be counted.
+pub const THROTTLE_UNAVAILABLE: Code = Code { status: 503, ..throttled("900800") };
+/// The request is one of those that may not call.
+pub const BLOCKED: Code = Code { code: "900805", status: 403, message: "Message blocked", hint: "" };
+
+const fn throttled(code: &'static str) -> Code {
+    Code { code, status: 429, message: "Message throttled out", hint: "" }
+}
+
 /// What would verify the credential cannot be reached.
 pub const KEYS_UNAVAILABLE: Code =
     Code { code: "900900", status: 503, message: "Unclassified Authentication Failure", hint: "" };
@@ -87,11 +111,29 @@ pub struct Fault {
     pub detail: Detail,
     /// Further response headers: `www-authenticate`, `retry-after`.
     pub headers: Vec<(String, String)>,
+    /// Of a type that is registered for problems (RFC 9457 section 4.2).
+    pub problem: Option<Problem>,
+}
+
+/// A registered problem type and its extension member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    pub kind: &'static str,
+    pub member: &'static str,
+    pub value: Value,
 }
 
 impl Fault {
     pub fn new(code: Code, description: impl Into<Cow<'static, str>>, detail: &'static str) -> Self {
-        Self { code, description: description.into(), detail: Detail::new(detail), headers: Vec::new() }
+        let (description, detail) = (description.into(), Detail::new(detail));
+        Self { code, description, detail, headers: Vec::new(), problem: None }
+    }
+
+    /// Gives it a registered problem type, with the extension member that belongs to it.
+    #[must_use]
+    pub fn of_kind(mut self, kind: &'static str, member: &'static str, value: Value) -> Self {
+        self.problem = Some(Problem { kind, member, value });
+        self
     }
 
     #[must_use]
@@ -125,7 +167,7 @@ impl Fault {
         let text = self.text();
         let (content_type, body) = match dialect {
             Dialect::Choreo => ("application/json", choreo_body(&self.code, &text)),
-            Dialect::Problem => ("application/problem+json", problem_body(&self.code, &text)),
+            Dialect::Problem => ("application/problem+json", problem_body(&self, &text)),
         };
         let mut headers = vec![("content-type".to_owned(), content_type.to_owned())];
         headers.extend(self.headers);
@@ -152,20 +194,27 @@ fn choreo_body(code: &Code, description: &str) -> Vec<u8> {
 
 #[derive(Serialize)]
 struct ProblemBody<'a> {
-    r#type: String,
+    r#type: Cow<'static, str>,
     title: &'a str,
     status: u16,
     detail: &'a str,
     code: &'a str,
+    #[serde(flatten)]
+    member: Option<BTreeMap<&'static str, &'a Value>>,
 }
 
-fn problem_body(code: &Code, description: &str) -> Vec<u8> {
+fn problem_body(fault: &Fault, description: &str) -> Vec<u8> {
+    let Fault { code, problem, .. } = fault;
     json(&ProblemBody {
-        r#type: format!("urn:enforcer:fault:{}", code.code),
+        r#type: match problem {
+            Some(problem) => problem.kind.into(),
+            None => format!("urn:enforcer:fault:{}", code.code).into(),
+        },
         title: code.message,
         status: code.status,
         detail: description,
         code: code.code,
+        member: problem.as_ref().map(|problem| BTreeMap::from([(problem.member, &problem.value)])),
     })
 }
 
@@ -222,5 +271,14 @@ mod tests {
         assert_eq!(body["status"], 404);
         assert_eq!(response.headers[0].1, "application/problem+json");
         assert_eq!(response.headers[1], ("allow".to_owned(), "GET".to_owned()));
+    }
+
+    #[test]
+    fn a_registered_problem_has_its_type_and_member() {
+        let fault = Fault::new(THROTTLED_API, "", "d").of_kind("https://example.com/p", "what", "x".into());
+        let body: Value = serde_json::from_slice(&fault.clone().respond(Dialect::Problem).body).unwrap();
+        assert_eq!((&body["type"], &body["what"]), (&"https://example.com/p".into(), &"x".into()));
+        let body: Value = serde_json::from_slice(&fault.respond(Dialect::Choreo).body).unwrap();
+        assert_eq!(body.get("what"), None);
     }
 }

@@ -54,6 +54,12 @@ pub struct Caller {
     /// The client application's key: `azp`, `client_id`, or the claim that the issuer is configured with.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub consumer: String,
+    /// The application that the consumer belongs to.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub application: String,
+    /// The tier of its subscription to what is called.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tier: String,
     /// Scopes that the credential carries.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
@@ -130,6 +136,8 @@ struct Published {
     issuer: String,
     subject: String,
     consumer: String,
+    application: String,
+    tier: String,
     scopes: Vec<String>,
     claims: BTreeMap<String, String>,
     fault: String,
@@ -154,11 +162,12 @@ impl Identity {
     /// Reads what [`Identity::encode`] wrote.
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         let Some((&VERSION, json)) = bytes.split_first() else { return Err(Unreadable) };
-        let Published { api, version, operation, template, issuer, subject, consumer, scopes, claims, fault } =
-            serde_json::from_slice(json).map_err(|_| Unreadable)?;
+        let published: Published = serde_json::from_slice(json).map_err(|_| Unreadable)?;
+        let Published { api, version, operation, template, fault, .. } = published;
+        let Published { issuer, subject, consumer, application, tier, scopes, claims, .. } = published;
         Ok(Self {
             called: Part::new(Called { api, version, operation, template }),
-            caller: Part::new(Caller { issuer, subject, consumer, scopes, claims }),
+            caller: Part::new(Caller { issuer, subject, consumer, application, tier, scopes, claims }),
             fault: fault.into(),
         })
     }

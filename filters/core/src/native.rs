@@ -10,6 +10,9 @@
 //! assert_eq!(sibling.monotonic(), worker.monotonic());
 //! ```
 
+#[cfg(not(target_arch = "wasm32"))]
+pub mod turns;
+
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,

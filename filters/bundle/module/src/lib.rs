@@ -7,6 +7,7 @@ proxy_wasm::main! {{
 
     proxy_wasm::set_root_context(|context_id| match enforcer_proxy::root_id().as_str() {
         enforcer_auth::Auth::NAME => root::<enforcer_auth::Auth>(context_id),
+        enforcer_ratelimit::RateLimit::NAME => root::<enforcer_ratelimit::RateLimit>(context_id),
         _ => root::<enforcer_bundle::Bundle>(context_id),
     });
 }}

@@ -1,0 +1,134 @@
+//! All counters of one Envoy process: in shared data, exact over its workers, in memory that has a bound.
+//!
+//! A counter's place follows from a hash of its key: one of [`BUCKETS`] buckets, and a fingerprint in it. The
+//! hash is keyed with a secret of the process, so that nobody can choose keys that meet in one bucket. The
+//! number of buckets never changes. `max_keys` only says how many counters a bucket may hold: after a reload
+//! with another number every counter is where it was, and a bucket that holds too many gives them up when it
+//! is next written.
+
+use std::{cell::Cell, hash::Hasher as _, time::Duration};
+
+use enforcer_core::{
+    host::Host,
+    store::{Contended, Slot},
+};
+
+use crate::{
+    bucket::{self, Demand, Fingerprint, Taken},
+    rate::{Clocks, Rate},
+};
+
+/// Version of the layout: of the entries, their hash and the number of buckets.
+const LAYOUT: u32 = 1;
+const BUCKETS: u64 = 1 << 14;
+
+/// SipHash-2-4, by which keys become places.
+#[expect(deprecated, reason = "its successor, `DefaultHasher`, takes no key")]
+pub type KeyHasher = std::hash::SipHasher;
+
+/// The counters.
+#[derive(Debug)]
+pub struct Counters {
+    filter: &'static str,
+    /// How many counters a bucket may hold.
+    room: usize,
+    secret: Cell<Option<(u64, u64)>>,
+}
+
+/// Where the counters of one key are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place(u64);
+
+impl Place {
+    /// Of several counters with the same key, the one of this number.
+    pub fn counter(self, number: u8) -> Fingerprint {
+        Fingerprint::new(self.0 ^ u64::from(number))
+    }
+
+    /// The upper bits; a fingerprint is the lower ones.
+    fn bucket(self) -> u64 {
+        self.0 / (u64::MAX / BUCKETS).saturating_add(1)
+    }
+}
+
+impl Counters {
+    /// Counters for at least `max_keys` keys.
+    pub fn new(filter: &'static str, max_keys: u32) -> Self {
+        Self { filter, room: room(max_keys), secret: Cell::new(None) }
+    }
+
+    /// Begins a key: write what it consists of, then ask for its [`place`].
+    pub fn hasher(&self, host: &dyn Host) -> KeyHasher {
+        let (k0, k1) = self.secret(host);
+        #[expect(deprecated, reason = "as above")]
+        KeyHasher::new_with_keys(k0, k1)
+    }
+
+    /// Takes all demands on one key, or none of them.
+    pub fn take(&self, host: &dyn Host, place: Place, demands: &[Demand<'_>]) -> Result<Taken, Contended> {
+        let mut taken = Taken::default();
+        self.slot(place).update(host, |bytes| {
+            let after;
+            (after, taken) = bucket::take(bytes, demands, self.room, clocks(host));
+            Some(after)
+        })?;
+        Ok(taken)
+    }
+
+    /// Takes back what [`Counters::take`] counted.
+    pub fn give_back(&self, host: &dyn Host, place: Place, demands: &[Demand<'_>]) -> Result<(), Contended> {
+        let slot = self.slot(place);
+        slot.update(host, |bytes| Some(bucket::give_back(bytes, demands, clocks(host))))?;
+        Ok(())
+    }
+
+    fn slot(&self, place: Place) -> Slot {
+        Slot::new(LAYOUT, self.filter, &place.bucket().to_string())
+    }
+
+    /// The process's secret, drawn by whoever needs it first.
+    fn secret(&self, host: &dyn Host) -> (u64, u64) {
+        if let Some(secret) = self.secret.get() {
+            return secret;
+        }
+        let slot = Slot::new(LAYOUT, self.filter, "secret");
+        // Whoever loses the race takes the winner's.
+        let _ = slot.create(host, &[host.random().to_le_bytes(), host.random().to_le_bytes()].concat());
+        let bytes = slot.read(host).unwrap_or_default();
+        let half = |bytes: Option<&[u8]>| {
+            bytes.and_then(|half| half.try_into().ok()).map(u64::from_le_bytes).unwrap_or_default()
+        };
+        let secret = (half(bytes.get(..8)), half(bytes.get(8..)));
+        self.secret.set(Some(secret));
+        secret
+    }
+}
+
+/// Where a key is.
+pub fn place(hasher: &KeyHasher) -> Place {
+    Place(hasher.finish())
+}
+
+/// How many counters a bucket may hold: what falls to it on average, and as much again as chance can add, so
+/// that of `max_keys` keys less than one in a million finds no room.
+fn room(max_keys: u32) -> usize {
+    let mean = u64::from(max_keys).div_ceil(BUCKETS);
+    let room = mean.saturating_add(mean.isqrt().saturating_mul(5)).saturating_add(4);
+    usize::try_from(room).unwrap_or(usize::MAX)
+}
+
+fn clocks(host: &dyn Host) -> Clocks {
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    Clocks { monotonic: nanos(host.monotonic()), wall: host.now().as_secs() }
+}
+
+/// What a request asks of the counters of one key, numbered in this order.
+pub fn demands<'r>(place: Place, rates: impl Iterator<Item = (&'r Rate, bool)>) -> Vec<Demand<'r>> {
+    rates
+        .zip(0_u8..)
+        .map(|((rate, binding), number)| Demand { counter: place.counter(number), rate, amount: 1, binding })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

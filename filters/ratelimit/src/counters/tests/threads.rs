@@ -1,0 +1,131 @@
+//! Several workers at once, and as many keys as there can be.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    thread,
+};
+
+use enforcer_core::native::turns::{orders, run};
+
+use super::*;
+
+/// Three workers, each of which reads and writes at most three times: every order of those accesses.
+#[test]
+fn in_every_order_the_limit_passes_and_not_one_more() {
+    for algorithm in BOTH {
+        for limit in [1, 2, 3] {
+            let (rate, expected) = (rate(algorithm, limit), usize::try_from(limit).unwrap());
+            for order in orders(3, 3) {
+                let world = NativeHost::new();
+                // The secret is drawn before, so that only the counter is contended for.
+                counters(1).hasher(&world);
+                let admitted = run(&world, &order, |_, host| {
+                    let counters = counters(1);
+                    counters.secret.set(Some((1, 2)));
+                    admits(&counters, host, 7, &rate)
+                });
+                let admitted = admitted.into_iter().filter(|admitted| *admitted).count();
+                assert_eq!(admitted, expected, "{algorithm:?}, {order:?}");
+            }
+        }
+    }
+}
+
+/// One worker gives back what it took while two others take.
+#[test]
+fn in_every_order_what_is_given_back_is_kept() {
+    for algorithm in BOTH {
+        let rate = rate(algorithm, 10);
+        for order in orders(3, 3) {
+            let world = NativeHost::new();
+            let act = |id: usize, host: &dyn Host| {
+                let counters = counters(1);
+                counters.secret.set(Some((1, 2)));
+                let place = place_of(&counters, host, 7);
+                let demands = demands(place, [(&rate, true)].into_iter());
+                let taken = counters.take(host, place, &demands).unwrap();
+                if id == 0 {
+                    counters.give_back(host, place, &demands).unwrap();
+                }
+                taken.refused
+            };
+            assert!(run(&world, &order, act).iter().all(|refused| !refused));
+            let counters = counters(1);
+            counters.secret.set(Some((1, 2)));
+            let left = (0..).take_while(|_| admits(&counters, &world, 7, &rate)).count();
+            assert_eq!(left, 8, "{algorithm:?}, {order:?}");
+        }
+    }
+}
+
+/// In every order the workers agree on one secret.
+#[test]
+fn in_every_order_there_is_one_secret() {
+    for order in orders(3, 3) {
+        let world = NativeHost::new();
+        let secrets = run(&world, &order, |_, host| counters(1).secret(host));
+        assert!(secrets.iter().all(|secret| *secret == secrets[0] && *secret != (0, 0)), "{order:?}");
+    }
+}
+
+/// A million decisions of eight workers on four keys.
+#[test]
+fn a_million_decisions_of_eight_workers_are_exact() {
+    const EACH: u64 = 125_000;
+    let limits = [1, 40_000, 249_999, 250_000];
+    for algorithm in BOTH {
+        let rates = limits.map(|limit| rate(algorithm, limit));
+        let (world, admitted) = (NativeHost::new(), [const { AtomicU64::new(0) }; 4]);
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                let (host, admitted, rates) = (world.sibling(), &admitted, &rates);
+                scope.spawn(move || {
+                    let counters = counters(1000);
+                    for n in 0..EACH {
+                        let key = usize::try_from(n % 4).unwrap();
+                        if admits(&counters, &host, n % 4, &rates[key]) {
+                            admitted[key].fetch_add(1, Relaxed);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(admitted.map(AtomicU64::into_inner), limits, "{algorithm:?}");
+    }
+}
+
+/// Each of a million keys is counted, in at most 32 MB.
+#[test]
+fn a_million_live_keys_fit_into_32_megabytes() {
+    let (host, rate, counters) = (NativeHost::new(), rate(Algorithm::Gcra, 2), counters(1_000_000));
+    assert!((0..1_000_000).all(|key| admits(&counters, &host, key, &rate)));
+    let memory = memory(&host);
+    assert!(memory <= 32_000_000, "{memory}");
+    // None has been forgotten: each has one request left.
+    let forgotten = (0..1_000_000)
+        .filter(|key| admits(&counters, &host, *key, &rate) && admits(&counters, &host, *key, &rate));
+    assert_eq!(forgotten.count(), 0);
+    println!("a million keys: {memory} bytes");
+}
+
+/// So many keys that come once; unoptimised, ten million would take minutes.
+const STRANGERS: u64 = if cfg!(debug_assertions) { 1_000_000 } else { 10_000_000 };
+
+/// Keys that come once stay within the bound, and do not free those who have used up their quota.
+#[test]
+fn a_flood_of_strangers_frees_nobody() {
+    let (host, rate, counters) = (NativeHost::new(), rate(Algorithm::Gcra, 10), counters(1));
+    let regulars = 1 << 40..(1 << 40) + 1000_u64;
+    for regular in regulars.clone() {
+        assert!((0..10).all(|_| admits(&counters, &host, regular, &rate)));
+    }
+    for stranger in 0..STRANGERS {
+        admits(&counters, &host, stranger, &rate);
+    }
+    let most = usize::try_from(BUCKETS).unwrap() * (room(1) * 16 + 106 + 26) + 200;
+    let memory = memory(&host);
+    assert!(memory > most / 2 && memory <= most, "{memory} {most}");
+    let freed = regulars.filter(|regular| admits(&counters, &host, *regular, &rate)).count();
+    assert_eq!(freed, 0);
+    println!("{STRANGERS} strangers: {memory} bytes of at most {most}");
+}

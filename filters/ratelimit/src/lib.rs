@@ -1,0 +1,296 @@
+//! How often: limits by API, caller and anything else in a request.
+//!
+//! A request is looked at level by level: who may not call at all, the API's or operation's tier, then the
+//! configured [`policies`]. Each that applies names a tier ([`tiers`]), whose limits are counted under a key made
+//! of [`parts`] of the request. One [`counters`] access takes a policy's quota and burst together or not at all; when
+//! a later policy refuses, the earlier ones get back what they took.
+
+pub mod answer;
+pub mod apis;
+pub mod bucket;
+pub mod calendar;
+pub mod condition;
+pub mod config;
+pub mod counters;
+pub mod parts;
+pub mod period;
+pub mod policies;
+pub mod rate;
+pub mod tiers;
+
+use std::hash::Hasher as _;
+
+use enforcer_core::{
+    config::ConfigError,
+    cx::Cx,
+    edits::Edits,
+    fault::Dialect,
+    filter::{Capabilities, Event, Filter, Needs, Next, Response, Step},
+    host::Level as LogLevel,
+    identity::{Called, Identity, Part},
+    mode::Mode,
+    store::Contended,
+};
+
+use crate::{
+    answer::{Counted, Refusal},
+    apis::Apis,
+    bucket::{Demand, Outcome},
+    condition::All,
+    config::{Headers, Policy, RateLimitConfig},
+    counters::{Counters, Place},
+    parts::Request,
+    policies::Applied,
+    tiers::{Limits, Tiers},
+};
+
+/// The rate limit filter.
+#[derive(Debug)]
+pub struct RateLimit {
+    tiers: Tiers,
+    apis: Apis,
+    /// In the order of their levels.
+    policies: Vec<Policy>,
+    blocked: Vec<(String, All)>,
+    counters: Counters,
+    ipv6_prefix: u8,
+    headers: Headers,
+    errors: Dialect,
+    mode: Mode,
+    attributes: Vec<&'static str>,
+}
+
+/// What is remembered of a request: fields for its response.
+#[derive(Debug, Default)]
+pub struct Exchange(Vec<(&'static str, String)>);
+
+/// What came of a request's limits.
+#[derive(Debug, Default)]
+struct Decision<'p> {
+    refusal: Option<Refusal>,
+    /// The limits that were looked at.
+    counted: Vec<Counted<'p>>,
+    /// The first limit that the request is over and that did not refuse it.
+    passed_over: Option<Refusal>,
+    /// Name of the policy or block that refused it, or that it is over.
+    by: &'p str,
+}
+
+/// What one policy took, so that it can be given back.
+struct Taken<'p> {
+    place: Place,
+    demands: Vec<Demand<'p>>,
+}
+
+impl Filter for RateLimit {
+    const NAME: &'static str = "ratelimit";
+    type Config = RateLimitConfig;
+    type Exchange = Exchange;
+
+    fn new(mut config: RateLimitConfig, _capabilities: Capabilities) -> Result<Self, ConfigError> {
+        policies::normalise(&mut config);
+        policies::check_identified(&mut config)?;
+        if config.ipv6_prefix > 128 {
+            return Err(ConfigError::at("ipv6_prefix", "an address has 128 bits: give at most so many"));
+        }
+        if config.max_keys > MOST_KEYS {
+            return Err(ConfigError::at("max_keys", format!("give at most {MOST_KEYS}: 16 bytes each")));
+        }
+        let attributes =
+            if policies::know_addresses(&mut config) { vec!["source.address"] } else { Vec::new() };
+        let tiers = Tiers::new(config.tiers, config.algorithm)?;
+        policies::check(&config.policies, &tiers)?;
+        config.policies.sort_by_key(|policy| policy.level);
+        let blocked = config.blocked.into_iter().enumerate().map(|(index, blocked)| {
+            let when = tiers::conditions(blocked.when);
+            Ok((blocked.name, when.map_err(|error| error.under(&format!("blocked[{index}]")))?))
+        });
+        Ok(Self {
+            blocked: blocked.collect::<Result<_, ConfigError>>()?,
+            apis: Apis::new(config.apis, &tiers)?,
+            tiers,
+            policies: config.policies,
+            counters: Counters::new(Self::NAME, config.max_keys),
+            ipv6_prefix: config.ipv6_prefix,
+            headers: config.headers,
+            errors: config.errors,
+            mode: config.mode,
+            attributes,
+        })
+    }
+
+    fn needs(&self) -> Needs {
+        Needs { attributes: self.attributes.clone(), response: self.headers.on_allowed, ..Needs::default() }
+    }
+
+    fn on_event(&mut self, exchange: &mut Exchange, event: Event<'_>, cx: &mut Cx<'_>) -> Step {
+        match event {
+            Event::RequestHead => self.on_request(exchange, cx),
+            Event::ResponseHead => {
+                let fields = std::mem::take(&mut exchange.0).into_iter();
+                Step::Continue(fields.fold(Edits::default(), |edits, (name, value)| edits.set(name, value)))
+            }
+            _ => Step::proceed(),
+        }
+    }
+}
+
+/// 160 MB of counters.
+const MOST_KEYS: u32 = 10_000_000;
+
+impl RateLimit {
+    fn on_request(&self, exchange: &mut Exchange, cx: &Cx<'_>) -> Step {
+        let headers = cx.request_headers();
+        let Ok(identity) = cx.identity() else {
+            return self.refuse(Refusal::Unreadable, &Decision::default(), Identity::default(), cx);
+        };
+        let called = apis::called(identity.map(|identity| &*identity.called), &self.apis, headers);
+        let request = Request::new(cx.host, headers, &called, identity);
+        let decision = self.decide(&request);
+        let published = || {
+            let unpublished =
+                || Identity { called: Part::new(Called::clone(&called)), ..Identity::default() };
+            identity.cloned().unwrap_or_else(unpublished)
+        };
+        match (decision.refusal, self.mode) {
+            (Some(refusal), Mode::Enforce) => self.refuse(refusal, &decision, published(), cx),
+            (Some(refusal), Mode::Shadow) => pass_over(refusal, &decision, published(), cx),
+            (None, _) => {
+                cx.host.count("enforcer.ratelimit.allowed", 1);
+                let step = match decision.passed_over {
+                    Some(refusal) => pass_over(refusal, &decision, published(), cx),
+                    None => Step::proceed(),
+                };
+                self.tell(exchange, &decision, step, cx)
+            }
+        }
+    }
+
+    fn decide<'p>(&'p self, request: &Request<'_>) -> Decision<'p> {
+        if let Some((name, _)) = self.blocked.iter().find(|(_, when)| when.hold(request)) {
+            return Decision { refusal: Some(Refusal::Blocked), by: name, ..Decision::default() };
+        }
+        let of_api = self.apis.tier(request.called);
+        let of_api = of_api.and_then(|(level, tier)| policies::of_api(level, tier, &self.tiers));
+        let others = self.policies.iter().filter_map(|policy| policies::apply(policy, &self.tiers, request));
+        let (mut decision, mut taken) = (Decision::default(), Vec::new());
+        // The tier of the API comes before the policies that are configured for its level.
+        for applied in of_api.into_iter().chain(others) {
+            if let Some(refusal) = self.take(applied, request, &mut decision, &mut taken) {
+                for Taken { place, demands } in &taken {
+                    if self.counters.give_back(request.host, *place, demands).is_err() {
+                        request.host.count("enforcer.ratelimit.kept", 1);
+                    }
+                }
+                return Decision { refusal: Some(refusal), by: applied.name, ..decision };
+            }
+        }
+        decision
+    }
+
+    /// Counts a request by one policy.
+    fn take<'p>(
+        &self,
+        applied: Applied<'p>,
+        request: &Request<'_>,
+        decision: &mut Decision<'p>,
+        taken: &mut Vec<Taken<'p>>,
+    ) -> Option<Refusal> {
+        if applied.unknown_tier {
+            request.host.count("enforcer.ratelimit.unknown_tier", 1);
+        }
+        let limits = applied.allowances.limits(request);
+        if limits.quota.is_none() && limits.burst.is_none() {
+            return None;
+        }
+        let place = self.place(applied, limits, request)?;
+        let demands = counters::demands(place, limits.rates(applied.shadow));
+        let result = match self.counters.take(request.host, place, &demands) {
+            Ok(result) => result,
+            Err(Contended) => return Some(Refusal::Contended),
+        };
+        if result.evicted > 0 {
+            request.host.count("enforcer.ratelimit.evicted", result.evicted);
+        }
+        let over = note(applied, limits, &result.outcomes, decision);
+        if result.refused {
+            return over;
+        }
+        if decision.passed_over.is_none() && over.is_some() {
+            (decision.passed_over, decision.by) = (over, applied.name);
+        }
+        taken.push(Taken { place, demands });
+        None
+    }
+
+    /// Where a request's counters are. `None`: the caller lacks a part of the key.
+    fn place(&self, applied: Applied<'_>, limits: &Limits, request: &Request<'_>) -> Option<Place> {
+        let mut key = self.counters.hasher(request.host);
+        key.write(applied.name.as_bytes());
+        key.write(limits.tag.as_bytes());
+        let complete = applied.key.iter().all(|part| request.feed(part, self.ipv6_prefix, &mut key));
+        complete.then(|| counters::place(&key))
+    }
+
+    fn refuse(&self, refusal: Refusal, decision: &Decision<'_>, identity: Identity, cx: &Cx<'_>) -> Step {
+        cx.host.count("enforcer.ratelimit.refused", 1);
+        cx.host.count(refusal.metric(), 1);
+        if cx.host.logs(LogLevel::Debug) {
+            let line = format_args!("ratelimit: refused ({}) by `{}`", refusal.detail(), decision.by);
+            cx.host.log(LogLevel::Debug, line);
+        }
+        let fault = refusal.fault(&decision.counted, self.headers, cx.host.now());
+        let identity = Some(Identity { fault: refusal.detail().into(), ..identity });
+        Step::Respond(Response { identity, ..fault.respond_to(cx.request_headers(), self.errors) })
+    }
+
+    /// Has the response say what is left, where it should.
+    fn tell(&self, exchange: &mut Exchange, decision: &Decision<'_>, step: Step, cx: &Cx<'_>) -> Step {
+        if !self.headers.on_allowed || decision.counted.is_empty() {
+            return step;
+        }
+        exchange.0 = answer::fields(&decision.counted, self.headers, cx.host.now());
+        match step {
+            Step::Continue(edits) => {
+                let next = Some(Next { response_head: true, ..Next::default() });
+                Step::Continue(Edits { next, ..edits })
+            }
+            other => other,
+        }
+    }
+}
+
+/// Adds a policy's limits to those that were looked at, and says which of them the request is over.
+fn note<'p>(
+    applied: Applied<'p>,
+    limits: &'p Limits,
+    outcomes: &[Outcome],
+    decision: &mut Decision<'p>,
+) -> Option<Refusal> {
+    let mut over: Option<Refusal> = None;
+    let mut refuses = false;
+    let bursts = limits.quota.iter().map(|_| false).chain([true]);
+    for (((rate, binding), burst), outcome) in limits.rates(applied.shadow).zip(bursts).zip(outcomes) {
+        let Outcome { standing, over: wait } = *outcome;
+        // What refuses says more than what would have; the quota more than the burst limit.
+        if wait.is_some() && (over.is_none() || (binding && !refuses)) {
+            over = Some(Refusal::Over { level: applied.level, burst });
+            refuses = binding;
+        }
+        let over = wait.filter(|_| binding);
+        decision.counted.push(Counted { name: applied.name, burst, rate, standing, over });
+    }
+    over
+}
+
+/// Lets a request pass that is over a limit which does not bind.
+fn pass_over(refusal: Refusal, decision: &Decision<'_>, identity: Identity, cx: &Cx<'_>) -> Step {
+    cx.host.count("enforcer.ratelimit.shadow", 1);
+    let line = format_args!("ratelimit: would refuse ({}) by `{}`", refusal.detail(), decision.by);
+    cx.host.log(LogLevel::Info, line);
+    let identity = Some(Identity { fault: refusal.detail().into(), ..identity });
+    Step::Continue(Edits { identity, ..Edits::default() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! Who has which allowance.
+
+use std::collections::BTreeSet;
+
+use enforcer_core::{config::ConfigError, mode::Mode};
+
+use crate::{
+    config::{Callers, Condition, Level, Part, Policy, RateLimitConfig, TierFrom},
+    parts::{Request, is_of_caller},
+    tiers::{Allowances, Tiers},
+};
+
+/// The names of the policies that the tiers of APIs and operations make.
+const OF_APIS: [(&str, Level); 2] = [("api", Level::Api), ("resource", Level::Resource)];
+
+/// A policy and the allowance that a request has by it.
+#[derive(Debug, Clone, Copy)]
+pub struct Applied<'p> {
+    pub name: &'p str,
+    pub level: Level,
+    pub key: &'p [Part],
+    pub shadow: bool,
+    pub allowances: &'p Allowances,
+    /// A tier was named that does not exist.
+    pub unknown_tier: bool,
+}
+
+/// Brings the names of headers to the form in which Envoy has them, everywhere in a configuration.
+pub fn normalise(config: &mut RateLimitConfig) {
+    parts(config, &mut |_, part| {
+        if let Part::Header(name) = part {
+            name.make_ascii_lowercase();
+        }
+        Ok(())
+    })
+    .unwrap_or_default();
+}
+
+/// Refuses what looks at callers when nobody says who calls: it would never apply.
+pub fn check_identified(config: &mut RateLimitConfig) -> Result<(), ConfigError> {
+    if config.identified {
+        return Ok(());
+    }
+    const NOBODY: &str = "no filter in front says who calls: put `auth` into the bundle, or say `identified: true` \
+                          where another module does";
+    parts(config, &mut |path, part| match is_of_caller(part) {
+        true => Err(ConfigError::at(path, NOBODY)),
+        false => Ok(()),
+    })?;
+    let about_callers = |policy: &Policy| policy.callers != Callers::All || policy.tier_from.is_some();
+    match config.policies.iter().position(about_callers) {
+        Some(index) => Err(ConfigError::at(format!("policies[{index}]"), NOBODY)),
+        None => Ok(()),
+    }
+}
+
+/// Whether any part is a client's address.
+pub fn know_addresses(config: &mut RateLimitConfig) -> bool {
+    let mut known = false;
+    parts(config, &mut |_, part| {
+        known |= *part == Part::ClientIp;
+        Ok(())
+    })
+    .unwrap_or_default();
+    known
+}
+
+/// The claims that a configuration looks at, each with where.
+pub fn claims(config: &RateLimitConfig) -> Vec<(String, String)> {
+    let mut claims = Vec::new();
+    parts(&mut config.clone(), &mut |path, part| {
+        if let Part::Claim(name) = part {
+            claims.push((path, name.clone()));
+        }
+        Ok(())
+    })
+    .unwrap_or_default();
+    for (index, policy) in config.policies.iter().enumerate() {
+        if let Some(TierFrom::Claim(name)) = &policy.tier_from {
+            claims.push((format!("policies[{index}].tier_from"), name.clone()));
+        }
+    }
+    claims
+}
+
+type Visit<'v> = dyn FnMut(String, &mut Part) -> Result<(), ConfigError> + 'v;
+
+/// Every part that a configuration mentions, with its path.
+fn parts(config: &mut RateLimitConfig, visit: &mut Visit<'_>) -> Result<(), ConfigError> {
+    let conditions = |path: String, when: &mut Vec<Condition>, visit: &mut Visit<'_>| {
+        let mut when = when.iter_mut().enumerate();
+        when.try_for_each(|(index, one)| visit(format!("{path}.when[{index}].part"), &mut one.part))
+    };
+    for (name, tier) in &mut config.tiers {
+        for (index, group) in tier.groups.iter_mut().enumerate() {
+            conditions(format!("tiers.{name}.groups[{index}]"), &mut group.when, visit)?;
+        }
+    }
+    for (index, blocked) in config.blocked.iter_mut().enumerate() {
+        conditions(format!("blocked[{index}]"), &mut blocked.when, visit)?;
+    }
+    for (index, policy) in config.policies.iter_mut().enumerate() {
+        for (number, part) in policy.key.iter_mut().enumerate() {
+            visit(format!("policies[{index}].key[{number}]"), part)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses policies that are malformed or that nobody could tell apart.
+pub fn check(policies: &[Policy], tiers: &Tiers) -> Result<(), ConfigError> {
+    let mut names = BTreeSet::new();
+    for (index, policy) in policies.iter().enumerate() {
+        let at = |error: ConfigError| error.under(&format!("policies[{index}]"));
+        let name = policy.name.as_str();
+        let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        if name.is_empty() || !name.bytes().all(letters) {
+            let problem = format!("`{name}` is not a name: letters, digits, `-` and `_`");
+            return Err(at(ConfigError::at("name", problem)));
+        }
+        if OF_APIS.iter().any(|(taken, _)| *taken == name) || !names.insert(name) {
+            return Err(at(ConfigError::at("name", format!("`{name}` is taken: give it another name"))));
+        }
+        if policy.key.is_empty() {
+            let problem =
+                "no part: say whose requests count together, or `[{constant: all}]` for everybody's";
+            return Err(at(ConfigError::at("key", problem)));
+        }
+        tiers.check(&policy.tier).map_err(at)?;
+    }
+    Ok(())
+}
+
+/// The policy of an API's or an operation's tier.
+pub fn of_api<'p>(level: Level, tier: &str, tiers: &'p Tiers) -> Option<Applied<'p>> {
+    let (name, _) = OF_APIS.iter().find(|(_, known)| *known == level)?;
+    let key: &[Part] = if level == Level::Api { &[Part::Api] } else { &[Part::Operation] };
+    let allowances = tiers.get(tier)?;
+    Some(Applied { name, level, key, shadow: false, allowances, unknown_tier: false })
+}
+
+/// What a policy gives a request; `None` when it does not apply.
+pub fn apply<'p>(policy: &'p Policy, tiers: &'p Tiers, request: &Request<'_>) -> Option<Applied<'p>> {
+    let applies = match policy.callers {
+        Callers::All => true,
+        Callers::Identified => request.caller.is_some(),
+        Callers::Anonymous => request.caller.is_none(),
+    };
+    let named = match (&policy.tier_from, request.caller) {
+        (Some(TierFrom::Caller), Some(caller)) => caller.tier.as_str(),
+        (Some(TierFrom::Claim(name)), Some(caller)) => caller.claims.get(name).map_or("", String::as_str),
+        (None, _) | (_, None) => "",
+    };
+    let known = tiers.get(named);
+    Some(Applied {
+        name: &policy.name,
+        level: policy.level,
+        key: &policy.key,
+        shadow: policy.mode == Mode::Shadow,
+        allowances: known.or_else(|| tiers.get(&policy.tier)).filter(|_| applies)?,
+        unknown_tier: known.is_none() && !named.is_empty(),
+    })
+}

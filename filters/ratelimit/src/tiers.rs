@@ -1,0 +1,135 @@
+//! Allowances by name.
+
+use std::collections::BTreeMap;
+
+use enforcer_core::{config::ConfigError, units::Span};
+
+use crate::{
+    condition::All,
+    config::{Algorithm, Condition, Group, Period, Quota, Tier},
+    parts::Request,
+    rate::Rate,
+};
+
+/// The tiers that WSO2's products know without being told, and how many requests they allow in a minute. API
+/// Manager writes `10KPerMin`, the microgateway and the samples of Choreo Connect `10kPerMin`.
+const BUILT_IN: [(&str, u64); 13] = [
+    ("50KPerMin", 50_000),
+    ("20KPerMin", 20_000),
+    ("10KPerMin", 10_000),
+    ("50kPerMin", 50_000),
+    ("20kPerMin", 20_000),
+    ("10kPerMin", 10_000),
+    ("Gold", 5_000),
+    ("Silver", 2_000),
+    ("Bronze", 1_000),
+    ("Unauthenticated", 500),
+    ("50PerMin", 50),
+    ("20PerMin", 20),
+    ("10PerMin", 10),
+];
+
+/// The tier without limits.
+pub const UNLIMITED: &str = "Unlimited";
+
+/// The names of the tiers that need no definition.
+pub fn built_in() -> impl Iterator<Item = &'static str> {
+    [UNLIMITED].into_iter().chain(BUILT_IN.iter().map(|(name, _)| *name))
+}
+
+/// All tiers of a configuration.
+#[derive(Debug)]
+pub struct Tiers(BTreeMap<String, Allowances>);
+
+/// A tier, ready to be used.
+#[derive(Debug)]
+pub struct Allowances {
+    groups: Vec<(All, Limits)>,
+    otherwise: Limits,
+}
+
+/// What holds together for one request. Neither: no limit.
+#[derive(Debug)]
+pub struct Limits {
+    /// Goes into the key: whoever gets other limits begins anew.
+    pub tag: String,
+    pub quota: Option<Rate>,
+    pub burst: Option<Rate>,
+    pub stop_on_quota: bool,
+}
+
+impl Tiers {
+    pub fn new(tiers: BTreeMap<String, Tier>, algorithm: Algorithm) -> Result<Self, ConfigError> {
+        let per_minute = |requests| Quota { requests, per: Period::Span(Span::from_secs(60)) };
+        let built_in = BUILT_IN.iter().map(|(name, requests)| {
+            let tier = Tier { quota: Some(per_minute(*requests)), stop_on_quota: true, ..Tier::default() };
+            ((*name).to_owned(), tier)
+        });
+        let mut all = BTreeMap::from([(UNLIMITED.to_owned(), Tier::default())]);
+        all.extend(built_in);
+        all.extend(tiers);
+        let compiled = all.into_iter().map(|(name, tier)| {
+            let allowances = Allowances::new(&name, tier, algorithm);
+            Ok((name.clone(), allowances.map_err(|error| error.under(&format!("tiers.{name}")))?))
+        });
+        Ok(Self(compiled.collect::<Result<_, ConfigError>>()?))
+    }
+
+    pub fn get(&self, name: &str) -> Option<&Allowances> {
+        self.0.get(name)
+    }
+
+    /// Refuses the name of a tier that does not exist.
+    pub fn check(&self, name: &str) -> Result<(), ConfigError> {
+        if self.0.contains_key(name) {
+            return Ok(());
+        }
+        let names: Vec<&str> = self.0.keys().map(String::as_str).collect();
+        Err(ConfigError::at("tier", format!("there is no tier `{name}`; there are {}", names.join(", "))))
+    }
+}
+
+impl Allowances {
+    fn new(name: &str, tier: Tier, algorithm: Algorithm) -> Result<Self, ConfigError> {
+        let Tier { quota, burst, stop_on_quota, groups } = tier;
+        let limits = |place: &str, quota: Option<Quota>, burst: Option<Quota>| {
+            let (quota, burst) = (rate(quota, "quota", algorithm)?, rate(burst, "burst", algorithm)?);
+            let tag = format!("{name}/{place}/{quota:?}/{burst:?}");
+            Ok::<_, ConfigError>(Limits { tag, quota, burst, stop_on_quota })
+        };
+        let otherwise = limits("", quota, burst)?;
+        let groups = groups.into_iter().enumerate().map(|(index, Group { when, quota, burst })| {
+            let at = |error: ConfigError| error.under(&format!("groups[{index}]"));
+            let when = conditions(when).map_err(at)?;
+            Ok((when, limits(&index.to_string(), quota, burst).map_err(at)?))
+        });
+        Ok(Self { groups: groups.collect::<Result<_, ConfigError>>()?, otherwise })
+    }
+
+    /// What holds for a request: the first group whose conditions hold, else the tier itself.
+    pub fn limits(&self, request: &Request<'_>) -> &Limits {
+        let group = self.groups.iter().find(|(when, _)| when.hold(request));
+        group.map_or(&self.otherwise, |(_, limits)| limits)
+    }
+}
+
+impl Limits {
+    /// Quota, then burst, each with whether it can refuse. `shadow`: neither can.
+    pub fn rates(&self, shadow: bool) -> impl Iterator<Item = (&Rate, bool)> {
+        let quota = self.quota.iter().map(move |rate| (rate, self.stop_on_quota && !shadow));
+        quota.chain(self.burst.iter().map(move |rate| (rate, !shadow)))
+    }
+}
+
+/// Conditions that must be there.
+pub fn conditions(when: Vec<Condition>) -> Result<All, ConfigError> {
+    if when.is_empty() {
+        return Err(ConfigError::at("when", "no condition: this would be every request"));
+    }
+    All::new(when).map_err(|error| error.under("when"))
+}
+
+fn rate(quota: Option<Quota>, place: &str, algorithm: Algorithm) -> Result<Option<Rate>, ConfigError> {
+    let rate = quota.map(|quota| Rate::new(algorithm, quota.requests, quota.per));
+    rate.transpose().map_err(|why| ConfigError::at(place, why))
+}
