@@ -22,8 +22,8 @@ export ENVOY
 ENVOY_NEEDED := $(filter $(ENVOY_PINNED),$(ENVOY))
 
 # Crates that become Wasm modules, and crates that also have to run without a host.
-MODULES := enforcer-auth-module enforcer-bundle-module enforcer-conformance enforcer-noop enforcer-probe
-PURE := enforcer-core enforcer-auth
+MODULES := enforcer-analytics-module enforcer-auth-module enforcer-bundle-module enforcer-conformance enforcer-noop enforcer-probe
+PURE := enforcer-core enforcer-analytics enforcer-auth
 WASM_DIR := $(TARGET)/wasm32-wasip1/wasm
 
 TOOLCHAIN := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
@@ -101,7 +101,7 @@ wasm: targets ## The Wasm modules, in target/wasm32-wasip1/wasm
 dist: wasm ## What a release is made of: dist/*.wasm, dist/enforcer, dist/schemas, dist/SHA256SUMS
 	@$(CARGO) build --release -p enforcer-adapter
 	@rm -rf dist && mkdir -p dist/schemas
-	@cp $(WASM_DIR)/auth.wasm $(WASM_DIR)/bundle.wasm dist/
+	@cp $(WASM_DIR)/analytics.wasm $(WASM_DIR)/auth.wasm $(WASM_DIR)/bundle.wasm dist/
 	@cp $(TARGET)/release/enforcer dist/
 	@for name in $$(dist/enforcer schema); do dist/enforcer schema $$name >dist/schemas/$${name%.yaml}.json; done
 	@cd dist && sha256sum *.wasm enforcer schemas/*.json >SHA256SUMS

@@ -4,8 +4,10 @@
 //! request's headers are read once, and the identity goes from filter to filter in memory. Requests pass the
 //! filters in the order of [`BundleConfig`]'s members; those that are not configured cost nothing.
 
+use enforcer_analytics::Analytics;
 use enforcer_auth::Auth;
 use enforcer_core::{
+    chain::Chain,
     config::ConfigError,
     cx::Cx,
     filter::{Background, CallSummary, Capabilities, Event, Filter, Needs, Step},
@@ -14,7 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The filters in the order in which requests pass them.
-type Members = Option<Auth>;
+type Members = Chain<Option<Auth>, Option<Analytics>>;
 
 /// All filters in one.
 #[derive(Debug)]
@@ -27,6 +29,9 @@ pub struct BundleConfig {
     /// Who may call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<<Auth as Filter>::Config>,
+    /// What happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analytics: Option<<Analytics as Filter>::Config>,
 }
 
 impl Filter for Bundle {
@@ -35,11 +40,11 @@ impl Filter for Bundle {
     type Exchange = <Members as Filter>::Exchange;
 
     fn new(config: BundleConfig, capabilities: Capabilities) -> Result<Self, ConfigError> {
-        let BundleConfig { auth } = config;
-        if auth.is_none() {
+        let BundleConfig { auth, analytics } = config;
+        if auth.is_none() && analytics.is_none() {
             return Err(ConfigError::at("", "no filter is configured: give at least one, such as `auth`"));
         }
-        Ok(Self(member(auth, capabilities)?))
+        Ok(Self(Chain::of(member(auth, capabilities)?, member(analytics, capabilities)?)))
     }
 
     fn needs(&self) -> Needs {
