@@ -3,39 +3,83 @@
 use serde_json::{Value, json};
 
 use super::{pretty, typed};
-use crate::gateway::Gateway;
+use crate::{gateway::Gateway, settings::Packing};
 
 /// Name of the auth filter among the HTTP filters.
 pub const AUTH_FILTER: &str = "enforcer.auth";
 
+/// The module that has the auth filter alone.
+pub const AUTH_MODULE: &str = "auth";
+
+/// One of our filters: a module, and its configuration.
+struct Plugin {
+    /// Among the HTTP filters.
+    name: &'static str,
+    root_id: &'static str,
+    /// The module's file, without `.wasm`.
+    module: &'static str,
+    configuration: Value,
+}
+
+/// Our filters, in the order in which a request passes them. Analytics is last: what it sees of a request is what
+/// goes to the backend, and its last word comes in any case.
+fn plugins(gateway: &Gateway) -> Vec<Plugin> {
+    let auth = Plugin {
+        name: AUTH_FILTER,
+        root_id: "auth",
+        module: AUTH_MODULE,
+        configuration: serde_json::to_value(&gateway.auth).unwrap_or_default(),
+    };
+    let Some(analytics) = &gateway.analytics else { return vec![auth] };
+    let analytics = Plugin {
+        name: "enforcer.analytics",
+        root_id: "analytics",
+        module: "analytics",
+        configuration: serde_json::to_value(analytics).unwrap_or_default(),
+    };
+    let all = vec![auth, analytics];
+    match gateway.settings.defaults.filters {
+        Packing::Separate => all,
+        Packing::Bundle => {
+            let members = all.into_iter().map(|plugin| (plugin.root_id.to_owned(), plugin.configuration));
+            let configuration = Value::Object(members.collect());
+            vec![Plugin { name: "enforcer.bundle", root_id: "enforcer", module: "bundle", configuration }]
+        }
+    }
+}
+
+/// The modules that Envoy needs, as it sees them.
+pub fn modules(gateway: &Gateway) -> Vec<String> {
+    plugins(gateway).iter().map(|plugin| gateway.module(plugin.module)).collect()
+}
+
 /// What goes before `router` in an Envoy that somebody else configures.
 pub fn http_filters(gateway: &Gateway) -> Vec<Value> {
-    vec![auth(gateway)]
+    let filter = |(name, config)| json!({"name": name, "typed_config": config});
+    typed_configs(gateway).into_iter().map(filter).collect()
 }
 
 /// The whole chain of our own listeners, with everything in it.
 pub(super) fn chain(gateway: &Gateway) -> Vec<Value> {
-    around(auth(gateway))
+    around(http_filters(gateway))
 }
 
-/// The same, the auth filter's configuration being a resource of its own. It can then change without the
+/// The same, our filters' configuration being resources of their own. They can then change without the
 /// listener, which would leave connections that are open with the old one until they are drained.
-pub(super) fn discovered_chain(config_source: &Value) -> Vec<Value> {
-    let auth = json!({
-        "name": AUTH_FILTER,
-        "config_discovery": {
-            "config_source": config_source,
-            "type_urls": ["type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"],
-        },
-    });
-    around(auth)
+pub(super) fn discovered_chain(gateway: &Gateway, config_source: &Value) -> Vec<Value> {
+    let discovered = |plugin: Plugin| {
+        json!({
+            "name": plugin.name,
+            "config_discovery": {
+                "config_source": config_source,
+                "type_urls": ["type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"],
+            },
+        })
+    };
+    around(plugins(gateway).into_iter().map(discovered).collect())
 }
 
-fn auth(gateway: &Gateway) -> Value {
-    json!({"name": AUTH_FILTER, "typed_config": auth_plugin(gateway)})
-}
-
-fn around(auth: Value) -> Vec<Value> {
+fn around(ours: Vec<Value>) -> Vec<Value> {
     // Before auth, because browsers send preflights without credentials. Always there, so that the listener
     // stays the same when a definition gets its first policy; without one it does nothing.
     let cors = json!({
@@ -47,25 +91,29 @@ fn around(auth: Value) -> Vec<Value> {
         "name": "envoy.filters.http.router",
         "typed_config": typed("envoy.extensions.filters.http.router.v3.Router", json!({})),
     });
-    vec![cors, auth, router]
+    [cors].into_iter().chain(ours).chain([router]).collect()
 }
 
-/// The auth module and its configuration.
-pub(super) fn auth_plugin(gateway: &Gateway) -> Value {
-    let configuration = serde_json::to_value(&gateway.auth).unwrap_or_default();
+/// The name of each of our filters, with its module and configuration.
+pub(super) fn typed_configs(gateway: &Gateway) -> Vec<(&'static str, Value)> {
+    plugins(gateway).into_iter().map(|plugin| (plugin.name, wasm(gateway, &plugin))).collect()
+}
+
+fn wasm(gateway: &Gateway, plugin: &Plugin) -> Value {
     let config = json!({
-        "name": AUTH_FILTER,
-        "root_id": "auth",
+        "name": plugin.name,
+        "root_id": plugin.root_id,
         // One namespace of shared data for all filters.
         "vm_config": {
             "vm_id": "enforcer",
             "runtime": "envoy.wasm.runtime.v8",
-            "code": {"local": {"filename": gateway.module}},
+            "code": {"local": {"filename": gateway.module(plugin.module)}},
         },
         // A worker whose VM has failed refuses requests and gets a new one after a second.
         "failure_policy": "FAIL_RELOAD",
         "reload_config": {"backoff": {"base_interval": "1s"}},
-        "configuration": typed("google.protobuf.StringValue", json!({"value": pretty::json(&configuration)})),
+        "configuration":
+            typed("google.protobuf.StringValue", json!({"value": pretty::json(&plugin.configuration)})),
     });
     typed("envoy.extensions.filters.http.wasm.v3.Wasm", json!({"config": config}))
 }

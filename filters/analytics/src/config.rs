@@ -63,6 +63,22 @@ pub struct Api {
     pub tenant: String,
 }
 
+impl Default for Api {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            version: String::new(),
+            hosts: Vec::new(),
+            base_path: defaults::root(),
+            operations: Vec::new(),
+            id: String::new(),
+            kind: defaults::http(),
+            creator: defaults::unknown(),
+            tenant: defaults::tenant(),
+        }
+    }
+}
+
 /// One operation of an API.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -92,6 +108,16 @@ pub enum Sink {
     Log(LogSink),
     /// Envoy's access log, without a call of any kind: `%FILTER_STATE(wasm.enforcer_event:PLAIN)%`.
     AccessLog(AccessLogSink),
+}
+
+impl Sink {
+    /// The service, if it is one.
+    pub fn http_mut(&mut self) -> Option<&mut HttpSink> {
+        match self {
+            Self::Otlp(sink) | Self::Json(sink) | Self::Ndjson(sink) => Some(sink),
+            Self::Log(_) | Self::AccessLog(_) => None,
+        }
+    }
 }
 
 /// A service that takes events over HTTP.
