@@ -101,7 +101,7 @@ fn events_arrive_and_metrics_have_labels() {
         assert_eq!(status(Request::get("/v1/pets")), 401, "{packing}");
 
         collector.wait_for(1, Duration::from_secs(5)).unwrap();
-        let page = prometheus(&envoy, "enforcer_analytics_acknowledged 3");
+        let page = prometheus(&envoy, "enforcer_analytics_acknowledged{} 3");
         for line in [
             r#"enforcer_requests_total{api="pet-store",version="1.0.0",operation="listPets",method="GET",status="2xx",consumer="known",fault="none"} 2"#,
             r#"enforcer_requests_total{api="pet-store",version="1.0.0",operation="listPets",method="GET",status="4xx",consumer="anonymous",fault="AUTH"} 1"#,
@@ -123,7 +123,7 @@ fn prometheus(envoy: &Envoy, line: &str) -> String {
     loop {
         let page = envoy.admin_get("/stats/prometheus").unwrap();
         if page.lines().any(|other| other == line) || started.elapsed() > Duration::from_secs(5) {
-            let ours = page.lines().filter(|line| line.contains("enforcer_"));
+            let ours = page.lines().filter(|line| line.starts_with("enforcer_"));
             return ours.map(|line| format!("{line}\n")).collect();
         }
         std::thread::sleep(Duration::from_millis(20));

@@ -131,7 +131,8 @@ impl Metrics {
 
 /// What the label `consumer` says.
 fn consumer_label<'a>(class: Option<&'a ConsumerClass>, caller: &Caller) -> &'a str {
-    if caller.consumer.is_empty() && caller.subject.is_empty() {
+    // Whoever was let in by a credential has an issuer at least.
+    if [&caller.issuer, &caller.consumer, &caller.subject].into_iter().all(String::is_empty) {
         return "anonymous";
     }
     let Some(ConsumerClass { claim, values }) = class else { return "known" };
