@@ -101,15 +101,16 @@ fn events_arrive_and_metrics_have_labels() {
         assert_eq!(status(Request::get("/v1/pets")), 401, "{packing}");
 
         collector.wait_for(1, Duration::from_secs(5)).unwrap();
-        let page = prometheus(&envoy, "enforcer_analytics_acknowledged{} 3");
-        for line in [
-            r#"enforcer_requests_total{api="pet-store",version="1.0.0",operation="listPets",method="GET",status="2xx",consumer="known",fault="none"} 2"#,
-            r#"enforcer_requests_total{api="pet-store",version="1.0.0",operation="listPets",method="GET",status="4xx",consumer="anonymous",fault="AUTH"} 1"#,
-            r#"enforcer_duration_ms_count{api="pet-store",version="1.0.0",operation="listPets",method="GET"} 3"#,
-            r#"enforcer_backend_duration_ms_count{api="pet-store",version="1.0.0",operation="listPets",method="GET"} 2"#,
-        ] {
-            assert!(has_line(&page, line), "{packing}: no {line} in\n{page}");
-        }
+        wait_for_metrics(
+            &envoy,
+            &[
+                "enforcer_analytics_acknowledged{} 3",
+                r#"enforcer_requests_total{api="pet-store",version="1.0.0",operation="listPets",method="GET",status="2xx",consumer="known",fault="none"} 2"#,
+                r#"enforcer_requests_total{api="pet-store",version="1.0.0",operation="listPets",method="GET",status="4xx",consumer="anonymous",fault="AUTH"} 1"#,
+                r#"enforcer_duration_ms_count{api="pet-store",version="1.0.0",operation="listPets",method="GET"} 3"#,
+                r#"enforcer_backend_duration_ms_count{api="pet-store",version="1.0.0",operation="listPets",method="GET"} 2"#,
+            ],
+        );
         drop(envoy);
         let records: usize = collector.received().iter().map(|request| records(&request.body)).sum();
         assert_eq!(records, 3, "{packing}");
@@ -117,28 +118,19 @@ fn events_arrive_and_metrics_have_labels() {
     }
 }
 
-/// Envoy's page, once it has a line.
-fn prometheus(envoy: &Envoy, line: &str) -> String {
+/// Waits until Envoy's page has these lines. It adds up histograms every five seconds.
+fn wait_for_metrics(envoy: &Envoy, lines: &[&str]) {
     let started = Instant::now();
     loop {
         let page = envoy.admin_get("/stats/prometheus").unwrap();
-        if page.lines().any(|other| other == line) || started.elapsed() > Duration::from_secs(5) {
-            let ours = page.lines().filter(|line| line.starts_with("enforcer_"));
-            return ours.map(|line| format!("{line}\n")).collect();
+        let ours: Vec<&str> = page.lines().filter(|line| line.starts_with("enforcer_")).collect();
+        let missing: Vec<&&str> = lines.iter().filter(|line| !ours.contains(line)).collect();
+        if missing.is_empty() {
+            return;
         }
-        std::thread::sleep(Duration::from_millis(20));
+        assert!(started.elapsed() < Duration::from_secs(20), "no {missing:#?} in {ours:#?}");
+        std::thread::sleep(Duration::from_millis(50));
     }
-}
-
-/// Whether a page has this metric, with its labels in any order.
-fn has_line(page: &str, line: &str) -> bool {
-    let parts = |line: &str| {
-        let (name, rest) = line.split_once('{').unwrap_or((line, ""));
-        let mut labels: Vec<String> = rest.split(['}', ',']).map(str::to_owned).collect();
-        labels.sort();
-        (name.to_owned(), labels)
-    };
-    page.lines().any(|other| parts(other) == parts(line))
 }
 
 fn records(body: &[u8]) -> usize {
