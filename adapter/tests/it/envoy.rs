@@ -32,7 +32,7 @@ cors: {allow_origins: ["https://*.example.com", "https://app.example.org"], max_
 defaults: {timeout: 1500ms, host: api.example.com, ca_file: roots.pem, modules: modules, access_log: /dev/stdout, admin: {port: 9000}}
 "#;
 
-const KEYS: &str = r#"{"keys": [{"kty": "EC", "crv": "P-256", "kid": "1",
+pub(crate) const KEYS: &str = r#"{"keys": [{"kty": "EC", "crv": "P-256", "kid": "1",
  "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}"#;
 
 /// Several servers by name, at another base path than the gateway's.

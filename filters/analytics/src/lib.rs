@@ -152,6 +152,7 @@ impl Filter for Analytics {
                 self.sinks.on_answer(key.id, reply, &self.renderer, cx);
             }
             Background::Fetched(..) => {}
+            Background::Draining => self.sinks.drain(&self.renderer, cx),
         }
     }
 }

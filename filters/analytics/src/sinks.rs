@@ -29,6 +29,8 @@ pub struct Sinks {
     next_round: Duration,
     /// When the next tick comes, as far as it was asked for from here.
     planned: Option<Duration>,
+    /// No more events come: what waits goes at once.
+    draining: bool,
 }
 
 impl Sinks {
@@ -41,6 +43,7 @@ impl Sinks {
             ledger: Ledger::new(),
             next_round: Duration::ZERO,
             planned: None,
+            draining: false,
         };
         for (index, sink) in sinks.into_iter().enumerate() {
             let (form, name, config) = match sink {
@@ -124,10 +127,21 @@ impl Sinks {
         let now = cx.host.monotonic();
         let Some(sender) = self.senders.iter_mut().find(|sender| sender.key().id == id) else { return };
         let settled = sender.answered(reply, now, cx.host);
-        sender.send(renderer, now, false, cx);
+        // Nobody waits for a sink that fails while everything ends.
+        let flush = self.draining && settled != Settled::default();
+        sender.send(renderer, now, flush, cx);
         count(settled, cx);
         self.ledger.note(cx.host, self.held(), now);
         self.plan(now, cx);
+    }
+
+    /// Sends what waits, without waiting for more.
+    pub fn drain(&mut self, renderer: &Renderer, cx: &mut Cx<'_>) {
+        self.draining = true;
+        let now = cx.host.monotonic();
+        for sender in &mut self.senders {
+            sender.send(renderer, now, true, cx);
+        }
     }
 
     /// Events that wait or are under way.

@@ -282,6 +282,28 @@ fn batches_go_from_the_background_and_every_event_is_accounted_for() {
 }
 
 #[test]
+fn what_waits_goes_when_everything_ends() {
+    let host = host();
+    let mut filter =
+        analytics(json!({"sinks": [{"ndjson": {"cluster": "c", "batch": 2, "interval": "1h"}}]}));
+    for _ in 0..3 {
+        call(&mut filter, &host);
+    }
+    let nothing = Messages::default();
+    let mut background = |event: Background<'_>| -> usize {
+        let mut wishes = Wishes::default();
+        filter.on_background(event, &mut Cx::new(&host, &nothing, &mut wishes));
+        wishes.fetches.into_iter().map(|(_, call)| call.body.split(|byte| *byte == b'\n').count() - 1).sum()
+    };
+    let key = FetchKey { filter: "analytics", id: 0 };
+    let reply = HttpReply { status: 200, headers: HeaderMap::default(), body: Vec::new() };
+    assert_eq!(background(Background::Draining), 2);
+    assert_eq!(background(Background::Fetched(key, Ok(&reply))), 1);
+    // A sink that fails now is not asked again.
+    assert_eq!(background(Background::Fetched(key, Err(CalloutError::Reset))), 0);
+}
+
+#[test]
 fn mistakes_name_their_place() {
     for (config, problem) in [
         (json!({"sinks": [{"log": {}}, {"json": {"cluster": ""}}]}), "sinks[1].json.cluster: name the Envoy"),

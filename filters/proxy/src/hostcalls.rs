@@ -115,6 +115,7 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_continue_stream(direction: u32) -> u32;
     fn proxy_close_stream(direction: u32) -> u32;
+    fn proxy_done() -> u32;
     fn proxy_set_effective_context(context: u32) -> u32;
     fn proxy_get_shared_data(
         key: *const u8,
@@ -293,6 +294,12 @@ pub fn continue_stream(direction: Direction) -> Result<()> {
 pub fn close_stream(direction: Direction) -> Result<()> {
     // SAFETY: takes a number.
     check(unsafe { proxy_close_stream(direction as u32) })
+}
+
+/// The root context that said it was not done yet now is.
+pub fn done() -> Result<()> {
+    // SAFETY: takes nothing.
+    check(unsafe { proxy_done() })
 }
 
 /// Makes later calls act on that request (or root) until the current callback ends.
