@@ -22,9 +22,9 @@ export ENVOY
 ENVOY_NEEDED := $(filter $(ENVOY_PINNED),$(ENVOY))
 
 # Crates that become Wasm modules, and crates that also have to run without a host.
-MODULES := enforcer-auth-module enforcer-bundle-module enforcer-conformance enforcer-noop enforcer-probe \
-	enforcer-ratelimit-module
-PURE := enforcer-core enforcer-auth enforcer-ratelimit
+MODULES := enforcer-analytics-module enforcer-auth-module enforcer-bundle-module enforcer-ratelimit-module \
+	enforcer-conformance enforcer-noop enforcer-probe
+PURE := enforcer-core enforcer-analytics enforcer-auth enforcer-ratelimit
 WASM_DIR := $(TARGET)/wasm32-wasip1/wasm
 
 TOOLCHAIN := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
@@ -102,7 +102,7 @@ wasm: targets ## The Wasm modules, in target/wasm32-wasip1/wasm
 dist: wasm ## What a release is made of: dist/*.wasm, dist/enforcer, dist/schemas, dist/SHA256SUMS
 	@$(CARGO) build --release -p enforcer-adapter
 	@rm -rf dist && mkdir -p dist/schemas
-	@cp $(WASM_DIR)/auth.wasm $(WASM_DIR)/bundle.wasm $(WASM_DIR)/ratelimit.wasm dist/
+	@cp $(WASM_DIR)/analytics.wasm $(WASM_DIR)/auth.wasm $(WASM_DIR)/bundle.wasm $(WASM_DIR)/ratelimit.wasm dist/
 	@cp $(TARGET)/release/enforcer dist/
 	@for name in $$(dist/enforcer schema); do dist/enforcer schema $$name >dist/schemas/$${name%.yaml}.json; done
 	@cd dist && sha256sum *.wasm enforcer schemas/*.json >SHA256SUMS

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use enforcer_analytics::{Analytics, config::AnalyticsConfig};
 use enforcer_auth::{
     Auth,
     config::{
@@ -21,8 +22,9 @@ use serde::Deserialize as _;
 use serde_json::json;
 
 use crate::{
+    analytics,
     diagnostic::{Diagnostic, Diagnostics},
-    fetch, issuers, limits,
+    envoy, fetch, issuers, limits,
     model::{Access, Alternative, Api, ApiModel, Backend, slug},
     openapi,
     settings::{self, ScopeRule, Settings},
@@ -57,14 +59,16 @@ pub struct Gateway {
     pub auth: AuthConfig,
     /// The rate limit filter's configuration, where anything is limited.
     pub ratelimit: Option<RateLimitConfig>,
+    /// The analytics filter's configuration, if there is to be one.
+    pub analytics: Option<AnalyticsConfig>,
     /// Servers that hold issuers' keys, each with the cluster that reaches it.
     pub key_servers: Vec<(String, Url)>,
+    /// Servers that take events, likewise.
+    pub event_servers: Vec<(String, Url)>,
     /// The APIs' clusters, in the order of the model. APIs on one server can have one in common.
     pub backends: Vec<(String, Backend)>,
     /// The bundle of roots for https, as Envoy sees it.
     pub ca_file: String,
-    /// The folder of the filters' modules and the name of the auth filter's, as Envoy sees it.
-    pub module: String,
     /// Every file that was read.
     pub files: BTreeSet<PathBuf>,
 }
@@ -102,14 +106,15 @@ impl Gateway {
             model: ApiModel { apis },
             auth: AuthConfig::deserialize(json!({"issuers": []})).ok()?,
             ratelimit: None,
+            analytics: None,
             key_servers: Vec::new(),
+            event_servers: Vec::new(),
             ca_file: settings
                 .defaults
                 .ca_file
                 .clone()
                 .or_else(|| fetch::system_ca_file().map(str::to_owned))
                 .unwrap_or_default(),
-            module: module(settings.defaults.modules.as_deref()),
             settings,
             files,
         };
@@ -125,14 +130,14 @@ impl Gateway {
         gateway.find_keys(context, findings);
         gateway.configure_auth(document.view(), findings);
         gateway.ratelimit = limits::configure(&gateway.model, &gateway.settings, document.view(), findings);
+        gateway.configure_analytics(document.view(), findings);
         (!findings.failed()).then_some(gateway)
     }
 
     /// What an output needs that only this machine can tell.
     pub fn check_surroundings(&self) -> Result<(), Diagnostic> {
-        let modules =
-            [Some(self.module.clone()), self.ratelimit.as_ref().map(|_| self.module_of("ratelimit"))];
-        let missing = modules.into_iter().flatten().find(|module| !Path::new(module).is_file());
+        let modules = envoy::modules(self);
+        let missing = modules.iter().find(|module| !Path::new(module).is_file());
         if let Some(module) = missing.filter(|_| self.settings.defaults.modules.is_none()) {
             return Err(Diagnostic::environment(format!("there is no `{module}`")).help(
                 "say where Envoy finds the filters, in enforcer.yaml: `defaults: {modules: /usr/lib/enforcer}`",
@@ -142,7 +147,7 @@ impl Gateway {
             .backends
             .iter()
             .flat_map(|(_, backend)| &backend.servers)
-            .chain(self.key_servers.iter().map(|(_, url)| url));
+            .chain(self.services().map(|(_, url)| url));
         match servers.find(|server| server.scheme == Scheme::Https) {
             Some(server) if self.ca_file.is_empty() => Err(Diagnostic::environment(format!(
                 "`{}` cannot be verified: this system keeps no bundle of CA certificates in a usual place",
@@ -153,9 +158,14 @@ impl Gateway {
         }
     }
 
-    /// Another filter's module, beside the auth filter's.
-    pub fn module_of(&self, filter: &str) -> String {
-        Path::new(&self.module).with_file_name(format!("{filter}.wasm")).display().to_string()
+    /// Servers that the filters call, each with the cluster that reaches it.
+    pub fn services(&self) -> impl Iterator<Item = &(String, Url)> {
+        self.key_servers.iter().chain(&self.event_servers)
+    }
+
+    /// A module, by the name of its file without `.wasm`, as Envoy sees it.
+    pub fn module(&self, name: &str) -> String {
+        module(self.settings.defaults.modules.as_deref(), name)
     }
 
     /// One line for each API: what it is, where it lives, where its requests go.
@@ -208,6 +218,38 @@ impl Gateway {
         self.auth.issuers = resolved;
     }
 
+    fn configure_analytics(&mut self, file: View<'_>, findings: &mut Diagnostics) {
+        let Some(settings) = &self.settings.analytics else { return };
+        let mut taken = BTreeSet::new();
+        let servers = &mut self.event_servers;
+        let mut cluster = |url: &Url| {
+            if let Some((name, _)) = servers.iter().find(|(_, other)| other.origin() == url.origin()) {
+                return name.clone();
+            }
+            let name = cluster_name("events", &url.host.to_string(), &mut taken);
+            servers.push((name.clone(), url.clone()));
+            name
+        };
+        let config = match analytics::configure(settings, file, &mut cluster) {
+            Ok(config) => config,
+            Err(problems) => return problems.into_iter().for_each(|problem| findings.push(problem)),
+        };
+        let config = AnalyticsConfig { apis: self.model.apis.iter().map(analytics::api).collect(), ..config };
+        // What is wrong with the APIs has been said for the auth filter.
+        let alone = AnalyticsConfig { apis: Vec::new(), ..config.clone() };
+        if let Err(error) = Analytics::new(alone, Capabilities::default()) {
+            let steps: Vec<&str> =
+                error.path.split(['.', '[', ']']).filter(|step| !step.is_empty()).collect();
+            let place = file.descend(["analytics"].into_iter().chain(steps)).place();
+            findings.push(
+                Diagnostic::error(format!("the analytics filter refuses this: {error}"))
+                    .at(place)
+                    .help("correct the value that is named"),
+            );
+        }
+        self.analytics = Some(config);
+    }
+
     fn configure_auth(&mut self, file: View<'_>, findings: &mut Diagnostics) {
         let auth = &self.settings.auth;
         let rule = auth.scopes;
@@ -244,14 +286,17 @@ impl Gateway {
     }
 }
 
-/// `defaults.modules` names the module or its folder; without it, the module lies beside the command.
-fn module(modules: Option<&str>) -> String {
+/// `defaults.modules` names the modules' folder or one of them, which the others lie beside; without it, they lie
+/// beside the command. One that is named is taken for the first filter, whatever its file is called.
+fn module(modules: Option<&str>, name: &str) -> String {
+    let file = format!("{name}.wasm");
     match modules {
-        Some(path) if path.ends_with(".wasm") => path.to_owned(),
-        Some(folder) => format!("{}/auth.wasm", folder.trim_end_matches('/')),
+        Some(path) if path.ends_with(".wasm") && name == envoy::AUTH_MODULE => path.to_owned(),
+        Some(path) if path.ends_with(".wasm") => Path::new(path).with_file_name(file).display().to_string(),
+        Some(folder) => format!("{}/{file}", folder.trim_end_matches('/')),
         None => {
-            let beside = std::env::current_exe().ok().map(|command| command.with_file_name("auth.wasm"));
-            beside.map_or_else(|| "auth.wasm".to_owned(), |path| path.display().to_string())
+            let beside = std::env::current_exe().ok().map(|command| command.with_file_name(&file));
+            beside.map_or(file, |path| path.display().to_string())
         }
     }
 }

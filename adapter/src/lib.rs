@@ -4,6 +4,7 @@
 //! both put together, with the filters' configuration; [`envoy`] writes it down. What is wrong on the way is
 //! collected as [`diagnostic::Diagnostics`], never only the first of it.
 
+pub mod analytics;
 pub mod attach;
 pub mod cli;
 pub mod diagnostic;

@@ -6,7 +6,8 @@ use enforcer_testbed::{Fields, Received};
 use serde_json::Value;
 
 use crate::Error;
-use crate::format::{Expect, Field, Seen};
+use crate::delivered;
+use crate::format::{Deliveries, Expect, Field, Seen};
 use crate::host::{Answered, Exchanges, tells_of_a_crash};
 use crate::template::{self, Names};
 
@@ -16,17 +17,20 @@ pub(crate) struct Observed {
     pub(crate) exchanges: Exchanges,
     /// By how much counters have grown.
     pub(crate) counters: BTreeMap<String, u64>,
+    /// The same since the case began.
+    pub(crate) totals: BTreeMap<String, u64>,
     pub(crate) fetches: BTreeMap<String, usize>,
+    /// What services received since the case began.
+    pub(crate) received: BTreeMap<String, Vec<Received>>,
     pub(crate) log: Vec<String>,
 }
 
-impl Observed {
-    fn grown(&self, name: &str) -> u64 {
-        let Some(beginning) = name.strip_suffix('*') else {
-            return self.counters.get(name).copied().unwrap_or(0);
-        };
-        self.counters.iter().filter(|(name, _)| name.starts_with(beginning)).map(|(_, grown)| grown).sum()
-    }
+/// A counter, or by a `*` at the end the sum of several.
+fn grown(counters: &BTreeMap<String, u64>, name: &str) -> u64 {
+    let Some(beginning) = name.strip_suffix('*') else {
+        return counters.get(name).copied().unwrap_or(0);
+    };
+    counters.iter().filter(|(name, _)| name.starts_with(beginning)).map(|(_, grown)| grown).sum()
 }
 
 /// The differences, each in a line or two; none when all is as expected.
@@ -43,11 +47,25 @@ pub(crate) fn differences(
     if let Some(seen) = &expect.backend {
         found.backend(seen, &observed.exchanges.received, names)?;
     }
-    for (name, grown) in &expect.counters {
-        found.same(&format!("counter `{name}`"), grown, &observed.grown(name));
+    for (name, expected) in &expect.counters {
+        found.same(&format!("counter `{name}`"), expected, &grown(&observed.counters, name));
+    }
+    for (name, total) in &expect.totals {
+        found.same(&format!("counter `{name}` since the case began"), total, &grown(&observed.totals, name));
     }
     for (service, count) in &expect.fetches {
         found.same(&format!("requests to `{service}`"), count, observed.fetches.get(service).unwrap_or(&0));
+    }
+    for (service, deliveries) in &expect.received {
+        found.deliveries(
+            service,
+            deliveries,
+            observed.received.get(service).map_or(&[], Vec::as_slice),
+            names,
+        )?;
+    }
+    for secret in &expect.secrets {
+        found.secret(&template::text(secret, names)?, observed);
     }
     let lines = observed.log.join("\n    ");
     for text in &expect.log {
@@ -128,6 +146,13 @@ impl Differences {
                 None => self.0.push(format!("identity: expected {members}, got {:?}", got.identity)),
             }
         }
+        if let Some(members) = &expect.event {
+            let members = template::json(members, names)?;
+            match got.event.as_deref().and_then(|json| serde_json::from_str(json).ok()) {
+                Some(value) => self.subset("event", &members, &value),
+                None => self.0.push(format!("event: expected {members}, got {:?}", got.event)),
+            }
+        }
         Ok(())
     }
 
@@ -149,6 +174,59 @@ impl Differences {
             self.fields("trailer at the backend", &seen.trailers, &got.trailers, names)?;
         }
         Ok(())
+    }
+
+    fn deliveries(
+        &mut self,
+        service: &str,
+        expected: &Deliveries,
+        received: &[Received],
+        names: &impl Names,
+    ) -> Result<(), Error> {
+        let mut events = Vec::new();
+        let mut batches = Vec::new();
+        for request in received {
+            if let Some(path) = &expected.path {
+                self.same(&format!("path at `{service}`"), &template::text(path, names)?, &request.path);
+            }
+            self.fields(&format!("header at `{service}`"), &expected.headers, &request.headers, names)?;
+            match delivered::events(request) {
+                Ok(more) => {
+                    batches.push(more.len());
+                    events.extend(more);
+                }
+                Err(problem) => self.0.push(format!("`{service}` received no events: {problem}")),
+            }
+        }
+        if let Some(expected) = &expected.batches {
+            self.same(&format!("events in each request to `{service}`"), expected, &batches);
+        }
+        if let Some(expected) = &expected.events {
+            self.same(&format!("events at `{service}`"), &expected.len(), &events.len());
+            for (number, (expected, got)) in expected.iter().zip(&events).enumerate() {
+                self.subset(
+                    &format!("event {number} at `{service}`"),
+                    &template::json(expected, names)?,
+                    got,
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn secret(&mut self, secret: &str, observed: &Observed) {
+        let answers = observed.exchanges.answers.iter();
+        let state = answers.flat_map(|answer| [&answer.identity, &answer.event]).flatten();
+        if let Some(text) = observed.log.iter().chain(state).find(|text| text.contains(secret)) {
+            self.0.push(format!("`{secret}` was told: {text}"));
+        }
+        for (service, requests) in &observed.received {
+            let told =
+                |request: &&Received| latin1(&request.body).contains(secret) || request.path.contains(secret);
+            if requests.iter().any(|request| told(&request)) {
+                self.0.push(format!("`{secret}` was told to `{service}`"));
+            }
+        }
     }
 
     fn fields(
@@ -213,12 +291,25 @@ mod tests {
             body: br#"{"code":"900901","error_message":"Invalid Credentials"}"#.to_vec(),
             details: "enforcer_auth_token_missing".into(),
             identity: Some(r#"1{"api":"Pets"}"#.into()),
+            event: Some(r#"{"eventType":"fault"}"#.into()),
         };
         Observed {
             exchanges: Exchanges { answers: vec![answer], received: Vec::new() },
             counters: BTreeMap::from([("enforcer.auth.refused".into(), 1)]),
+            totals: BTreeMap::from([("enforcer.auth.refused".into(), 2)]),
             log: vec!["[debug] no token".into()],
+            received: BTreeMap::from([("otel".into(), vec![delivery()])]),
             ..Observed::default()
+        }
+    }
+
+    fn delivery() -> Received {
+        Received {
+            method: "POST".into(),
+            path: "/v1/logs".into(),
+            headers: Fields::new().with("x-key", "k"),
+            body: br#"[{"a":1},{"a":2}]"#.to_vec(),
+            trailers: Fields::new(),
         }
     }
 
@@ -235,6 +326,10 @@ mod tests {
             details: enforcer_auth_token_missing
             identity: {api: Pets, consumer: null}
             counters: {enforcer.auth.refused: 1, enforcer.auth.allowed: 0, enforcer.auth.*: 1, enforcer.x.*: 0}
+            event: {eventType: fault, errorType: null}
+            totals: {enforcer.auth.refused: 2, enforcer.auth.allowed: 0}
+            received: {otel: {path: /v1/logs, headers: {x-key: k}, batches: [2], events: [{a: 1}, {a: 2, b: null}]}}
+            secrets: [s3cret]
             log: [no token]
             log_absent: [eyJ]
         "#;
@@ -255,7 +350,22 @@ mod tests {
             ("identity: {api: Cats}", "identity.api: expected"),
             ("backend: {}", "the backend received nothing"),
             ("counters: {enforcer.auth.refused: 2}", "counter `enforcer.auth.refused`: expected 2, got 1"),
+            (
+                "totals: {enforcer.auth.*: 1}",
+                "counter `enforcer.auth.*` since the case began: expected 1, got 2",
+            ),
             ("fetches: {idp: 1}", "requests to `idp`: expected 1, got 0"),
+            ("event: {eventType: response}", "event.eventType: expected"),
+            ("received: {otel: {events: [{a: 1}]}}", "events at `otel`: expected 1, got 2"),
+            ("received: {otel: {events: [{a: 1}, {a: 3}]}}", "event 1 at `otel`.a: expected"),
+            (
+                "received: {otel: {batches: [1, 1]}}",
+                "events in each request to `otel`: expected [1, 1], got [2]",
+            ),
+            ("received: {otel: {path: /}}", "path at `otel`: expected"),
+            ("received: {otel: {headers: {x-key: false}}}", "header at `otel` `x-key`: expected none"),
+            ("secrets: ['\"a\":2']", "was told to `otel`"),
+            ("secrets: [fault]", "was told: {"),
             ("log: [expired]", "nothing was logged with `expired`"),
             ("log_absent: [no token]", "logged with `no token`"),
         ] {

@@ -5,6 +5,7 @@
 //! a real Envoy; each is held to the file, so both agree with each other.
 
 mod check;
+mod delivered;
 mod error;
 mod format;
 mod host;

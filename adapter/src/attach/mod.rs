@@ -9,6 +9,7 @@ mod layout;
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use enforcer_analytics::config::Sink;
 use enforcer_auth::config::Jwks;
 use serde_json::{Value, json};
 
@@ -49,7 +50,7 @@ pub fn attach(envoy: &Arc<Source>, mut gateway: Gateway, names: &[String]) -> Re
     let text = layout::apply(clean.source.text(), edits).ok_or_else(|| not_in_place(clean.view()))?;
 
     let result = parse(&Source::new(envoy.name(), text))?;
-    check(&clean, &result, &chosen, gateway.key_servers.len())?;
+    check(&clean, &result, &chosen, gateway.services().count())?;
     let mut report = Vec::new();
     if clean.source.text() != envoy.text() {
         report.push("replaced what was attached before".to_owned());
@@ -58,6 +59,10 @@ pub fn attach(envoy: &Arc<Source>, mut gateway: Gateway, names: &[String]) -> Re
     report.extend(gateway.key_servers.iter().map(|(name, url)| {
         let why = if renamed.contains(name) { "; the usual name is taken" } else { "" };
         format!("added the cluster `{name}` for the keys at {}{why}", url.origin())
+    }));
+    report.extend(gateway.event_servers.iter().map(|(name, url)| {
+        let why = if renamed.contains(name) { "; the usual name is taken" } else { "" };
+        format!("added the cluster `{name}` for events to {}{why}", url.origin())
     }));
     Ok(Outcome { text: result.source.text().to_owned(), report })
 }
@@ -162,10 +167,11 @@ fn pick<'a>(root: View<'a>, chosen: &[usize]) -> Vec<Listener<'a>> {
 
 /// Gives our clusters names that the configuration does not use; tells those that are not the usual ones.
 fn rename_clusters(gateway: &mut Gateway, taken: &BTreeSet<String>) -> BTreeSet<String> {
-    let mut used: BTreeSet<String> = gateway.key_servers.iter().map(|(name, _)| name.clone()).collect();
+    let mut used: BTreeSet<String> = gateway.services().map(|(name, _)| name.clone()).collect();
     used.extend(taken.iter().cloned());
     let mut renamed = BTreeSet::new();
-    for (name, _) in gateway.key_servers.iter_mut().filter(|(name, _)| taken.contains(name)) {
+    let services = gateway.key_servers.iter_mut().chain(&mut gateway.event_servers);
+    for (name, _) in services.filter(|(name, _)| taken.contains(name)) {
         let numbered = (2_u32..).map(|number| format!("{name}_{number}"));
         let Some(free) = numbered.into_iter().find(|free| !used.contains(free)) else { continue };
         for issuer in &mut gateway.auth.issuers {
@@ -174,6 +180,10 @@ fn rename_clusters(gateway: &mut Gateway, taken: &BTreeSet<String>) -> BTreeSet<
             {
                 remote.cluster.clone_from(&free);
             }
+        }
+        let sinks = gateway.analytics.iter_mut().flat_map(|analytics| &mut analytics.sinks);
+        for sink in sinks.filter_map(Sink::http_mut).filter(|sink| sink.cluster == *name) {
+            sink.cluster.clone_from(&free);
         }
         used.insert(free.clone());
         renamed.insert(free.clone());
@@ -211,7 +221,7 @@ fn insert_clusters(
         Some(list) => (Mark::INTO_LIST, list),
         None => (Mark::WITH_LIST, clusters.parent),
     };
-    let mut new = envoy::issuer_clusters(gateway);
+    let mut new = envoy::service_clusters(gateway);
     if new.is_empty() {
         return Ok(None);
     }

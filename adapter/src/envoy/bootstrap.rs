@@ -1,5 +1,6 @@
 //! Whole files.
 
+use enforcer_analytics::metrics;
 use serde_json::{Value, json};
 
 use super::{clusters, filters, listeners, routes, socket_address, typed};
@@ -31,11 +32,23 @@ pub fn envoy(gateway: &Gateway) -> Files {
 pub fn envoy_filters(gateway: &Gateway) -> Files {
     let about_filters = "# HTTP filters: put them before `envoy.filters.http.router` in `http_filters` of each HTTP connection\n\
          # manager that serves the APIs. Routes and backends stay yours.\n";
-    let about_clusters = "# Clusters through which the filters fetch issuers' keys: add them to `static_resources.clusters`.\n";
-    vec![
-        ("clusters.yaml", document(about_clusters, &Value::Array(clusters::issuer_clusters(gateway)))),
+    let about_clusters = match gateway.analytics {
+        None => {
+            "# Clusters through which the filters fetch issuers' keys: add them to `static_resources.clusters`.\n"
+        }
+        Some(_) => {
+            "# Clusters through which the filters fetch issuers' keys and send events: add them to `static_resources.clusters`.\n"
+        }
+    };
+    let mut files = vec![
+        ("clusters.yaml", document(about_clusters, &Value::Array(clusters::service_clusters(gateway)))),
         ("http_filters.yaml", document(about_filters, &Value::Array(filters::http_filters(gateway)))),
-    ]
+    ];
+    if let Some(stats) = stats_config(gateway) {
+        let about = "# Labels of the filters' metrics: put this beside `static_resources`.\n";
+        files.push(("stats_config.yaml", document(about, &json!({"stats_config": stats}))));
+    }
+    files
 }
 
 /// `-t envoy-xds`: a bootstrap that reads everything else from files, and again whenever they change.
@@ -58,9 +71,10 @@ pub fn envoy_xds(gateway: &Gateway, folder: &str) -> Files {
         "dynamic_resources",
         json!({"cds_config": source("cds.yaml"), "lds_config": source("lds.yaml")}),
     );
+    let ecds = filters::http_filters(gateway);
     vec![
         ("cds.yaml", resources("envoy.config.cluster.v3.Cluster", clusters::all_clusters(gateway))),
-        ("ecds.yaml", resources("envoy.config.core.v3.TypedExtensionConfig", filters::http_filters(gateway))),
+        ("ecds.yaml", resources("envoy.config.core.v3.TypedExtensionConfig", ecds)),
         (
             "lds.yaml",
             resources("envoy.config.listener.v3.Listener", listeners::listeners(gateway, &filters, &rds)),
@@ -81,7 +95,7 @@ fn resources(kind: &str, resources: Vec<Value>) -> String {
 /// What every bootstrap has.
 fn common(gateway: &Gateway) -> Value {
     let admin = gateway.settings.defaults.admin.clone().unwrap_or_default();
-    json!({
+    let mut bootstrap = json!({
         "admin": {"address": socket_address(&admin.address, admin.port)},
         // Connections cost memory; without a limit, anybody can take all of it.
         "overload_manager": {
@@ -93,7 +107,18 @@ fn common(gateway: &Gateway) -> Value {
                 ),
             }],
         },
-    })
+    });
+    if let Some(stats) = stats_config(gateway) {
+        set(&mut bootstrap, "stats_config", stats);
+    }
+    bootstrap
+}
+
+/// What makes labels of the parts of our metrics' names; `None` without such metrics.
+fn stats_config(gateway: &Gateway) -> Option<Value> {
+    gateway.analytics.as_ref()?.metrics.as_ref()?;
+    let tag = |(name, regex): &(&str, &str)| json!({"tag_name": name, "regex": regex});
+    Some(json!({"stats_tags": metrics::TAGS.iter().map(tag).collect::<Vec<_>>()}))
 }
 
 fn document(about: &str, value: &Value) -> String {

@@ -12,18 +12,18 @@ use enforcer_core::units::Span;
 const DEFAULT_CONNECT_TIMEOUT: Span = Span::from_secs(5);
 const TLS: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
 
-/// Clusters of the APIs' backends and of the issuers.
+/// Clusters of the APIs' backends and of what the filters call.
 pub fn all_clusters(gateway: &Gateway) -> Vec<Value> {
     let backends = gateway.backends.iter().map(|(name, backend)| cluster(gateway, name, &backend.servers));
-    let mut clusters: Vec<Value> = backends.chain(issuer_clusters(gateway)).collect();
+    let mut clusters: Vec<Value> = backends.chain(service_clusters(gateway)).collect();
     clusters.sort_by(|a, b| name_of(a).cmp(name_of(b)));
     clusters.dedup_by(|a, b| name_of(a) == name_of(b));
     clusters
 }
 
-/// Clusters that the auth filter fetches keys through.
-pub fn issuer_clusters(gateway: &Gateway) -> Vec<Value> {
-    gateway.key_servers.iter().map(|(name, url)| cluster(gateway, name, std::slice::from_ref(url))).collect()
+/// Clusters that the filters fetch keys and send events through.
+pub fn service_clusters(gateway: &Gateway) -> Vec<Value> {
+    gateway.services().map(|(name, url)| cluster(gateway, name, std::slice::from_ref(url))).collect()
 }
 
 fn name_of(cluster: &Value) -> &str {

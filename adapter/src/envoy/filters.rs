@@ -3,14 +3,65 @@
 use serde_json::{Value, json};
 
 use super::{pretty, typed};
-use crate::gateway::Gateway;
+use crate::{gateway::Gateway, settings::Packing};
 
-/// What goes before `router` in an Envoy that somebody else configures: each filter with its configuration.
+/// Name of the auth filter among the HTTP filters.
+pub const AUTH_FILTER: &str = "enforcer.auth";
+
+/// The module that has the auth filter alone.
+pub const AUTH_MODULE: &str = "auth";
+
+/// One of our filters: a module, and its configuration.
+struct Plugin {
+    /// Among the HTTP filters.
+    name: &'static str,
+    root_id: &'static str,
+    /// The module's file, without `.wasm`.
+    module: &'static str,
+    configuration: Value,
+}
+
+/// Our filters, in the order in which a request passes them. Analytics is last: what it sees of a request is what
+/// goes to the backend, and its last word comes in any case.
+fn plugins(gateway: &Gateway) -> Vec<Plugin> {
+    let auth = Plugin {
+        name: AUTH_FILTER,
+        root_id: "auth",
+        module: AUTH_MODULE,
+        configuration: serde_json::to_value(&gateway.auth).unwrap_or_default(),
+    };
+    let ratelimit = gateway.ratelimit.as_ref().map(|ratelimit| Plugin {
+        name: "enforcer.ratelimit",
+        root_id: "ratelimit",
+        module: "ratelimit",
+        configuration: serde_json::to_value(ratelimit).unwrap_or_default(),
+    });
+    let analytics = gateway.analytics.as_ref().map(|analytics| Plugin {
+        name: "enforcer.analytics",
+        root_id: "analytics",
+        module: "analytics",
+        configuration: serde_json::to_value(analytics).unwrap_or_default(),
+    });
+    let all: Vec<Plugin> = [Some(auth), ratelimit, analytics].into_iter().flatten().collect();
+    match gateway.settings.defaults.filters {
+        Packing::Bundle if all.len() > 1 => {
+            let members = all.into_iter().map(|plugin| (plugin.root_id.to_owned(), plugin.configuration));
+            let configuration = Value::Object(members.collect());
+            vec![Plugin { name: "enforcer.bundle", root_id: "enforcer", module: "bundle", configuration }]
+        }
+        Packing::Bundle | Packing::Separate => all,
+    }
+}
+
+/// The modules that Envoy needs, as it sees them.
+pub fn modules(gateway: &Gateway) -> Vec<String> {
+    plugins(gateway).iter().map(|plugin| gateway.module(plugin.module)).collect()
+}
+
+/// What goes before `router` in an Envoy that somebody else configures.
 pub fn http_filters(gateway: &Gateway) -> Vec<Value> {
-    let auth = plugin("auth", gateway.module.clone(), serde_json::to_value(&gateway.auth));
-    let limits = gateway.ratelimit.as_ref().map(serde_json::to_value);
-    let limits = limits.map(|config| plugin("ratelimit", gateway.module_of("ratelimit"), config));
-    [auth].into_iter().chain(limits).collect()
+    let filter = |(name, config)| json!({"name": name, "typed_config": config});
+    typed_configs(gateway).into_iter().map(filter).collect()
 }
 
 /// The whole chain of our own listeners, with everything in it.
@@ -18,22 +69,22 @@ pub(super) fn chain(gateway: &Gateway) -> Vec<Value> {
     around(http_filters(gateway))
 }
 
-/// The same, the filters' configurations being resources of their own. They can then change without the
+/// The same, our filters' configuration being resources of their own. They can then change without the
 /// listener, which would leave connections that are open with the old one until they are drained.
 pub(super) fn discovered_chain(gateway: &Gateway, config_source: &Value) -> Vec<Value> {
-    let filters = http_filters(gateway).into_iter().map(|filter| {
+    let discovered = |plugin: Plugin| {
         json!({
-            "name": filter.get("name"),
+            "name": plugin.name,
             "config_discovery": {
                 "config_source": config_source,
                 "type_urls": ["type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"],
             },
         })
-    });
-    around(filters.collect())
+    };
+    around(plugins(gateway).into_iter().map(discovered).collect())
 }
 
-fn around(filters: Vec<Value>) -> Vec<Value> {
+fn around(ours: Vec<Value>) -> Vec<Value> {
     // Before auth, because browsers send preflights without credentials. Always there, so that the listener
     // stays the same when a definition gets its first policy; without one it does nothing.
     let cors = json!({
@@ -45,26 +96,29 @@ fn around(filters: Vec<Value>) -> Vec<Value> {
         "name": "envoy.filters.http.router",
         "typed_config": typed("envoy.extensions.filters.http.router.v3.Router", json!({})),
     });
-    [vec![cors], filters, vec![router]].concat()
+    [cors].into_iter().chain(ours).chain([router]).collect()
 }
 
-/// A filter: its module and configuration.
-fn plugin(filter: &str, module: String, configuration: serde_json::Result<Value>) -> Value {
-    let name = format!("enforcer.{filter}");
-    let configuration = pretty::json(&configuration.unwrap_or_default());
+/// The name of each of our filters, with its module and configuration.
+pub(super) fn typed_configs(gateway: &Gateway) -> Vec<(&'static str, Value)> {
+    plugins(gateway).into_iter().map(|plugin| (plugin.name, wasm(gateway, &plugin))).collect()
+}
+
+fn wasm(gateway: &Gateway, plugin: &Plugin) -> Value {
     let config = json!({
-        "name": name,
-        "root_id": filter,
+        "name": plugin.name,
+        "root_id": plugin.root_id,
         // One namespace of shared data for all filters.
         "vm_config": {
             "vm_id": "enforcer",
             "runtime": "envoy.wasm.runtime.v8",
-            "code": {"local": {"filename": module}},
+            "code": {"local": {"filename": gateway.module(plugin.module)}},
         },
         // A worker whose VM has failed refuses requests and gets a new one after a second.
         "failure_policy": "FAIL_RELOAD",
         "reload_config": {"backoff": {"base_interval": "1s"}},
-        "configuration": typed("google.protobuf.StringValue", json!({"value": configuration})),
+        "configuration":
+            typed("google.protobuf.StringValue", json!({"value": pretty::json(&plugin.configuration)})),
     });
     let config = typed("envoy.extensions.filters.http.wasm.v3.Wasm", json!({"config": config}));
     json!({"name": name, "typed_config": config})

@@ -1,5 +1,6 @@
 //! Listeners and their HTTP connection managers.
 
+use enforcer_analytics::config::Sink;
 use serde_json::{Map, Value, json};
 
 use super::{socket_address, typed};
@@ -13,7 +14,7 @@ const TLS: &str = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContex
 
 /// One line a request: who called what, how it ended and why. The query is left out, because people put
 /// secrets there; the last field is what the filters learnt about the caller.
-const LOG_FORMAT: &str = "[%START_TIME%] %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% \"%REQ(:METHOD)% %PATH(NQ:ORIG_OR_PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %UPSTREAM_CLUSTER% %REQ(X-REQUEST-ID)% %FILTER_STATE(wasm.enforcer:PLAIN)%\n";
+const LOG_FORMAT: &str = "[%START_TIME%] %DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% \"%REQ(:METHOD)% %PATH(NQ:ORIG_OR_PATH)% %PROTOCOL%\" %RESPONSE_CODE% %RESPONSE_CODE_DETAILS% %RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %UPSTREAM_CLUSTER% %REQ(X-REQUEST-ID)% %FILTER_STATE(wasm.enforcer:PLAIN)%";
 
 /// Where a listener's connection manager gets its routes from: `route_config` or `rds`.
 pub(super) type Routes = (&'static str, Value);
@@ -93,8 +94,14 @@ fn set(map: &mut Map<String, Value>, parent: &str, key: &str, value: Value) {
     }
 }
 
+/// The event of the request, where that is to be in the access log.
+const LOG_EVENT: &str = " %FILTER_STATE(wasm.enforcer_event:PLAIN)%";
+
 fn access_log(gateway: &Gateway) -> Option<Value> {
-    let format = json!({"text_format_source": {"inline_string": LOG_FORMAT}});
+    let sinks = gateway.analytics.iter().flat_map(|analytics| &analytics.sinks);
+    let has_event = sinks.into_iter().any(|sink| matches!(sink, Sink::AccessLog(_)));
+    let event = if has_event { LOG_EVENT } else { "" };
+    let format = json!({"text_format_source": {"inline_string": format!("{LOG_FORMAT}{event}\n")}});
     match gateway.settings.defaults.access_log.as_deref() {
         Some("none") => None,
         Some(path) => Some(json!({

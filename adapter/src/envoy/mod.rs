@@ -12,8 +12,8 @@ mod pretty;
 mod routes;
 
 pub use bootstrap::{Files, envoy, envoy_filters, envoy_xds};
-pub use clusters::{all_clusters, issuer_clusters};
-pub use filters::http_filters;
+pub use clusters::{all_clusters, service_clusters};
+pub use filters::{AUTH_FILTER, AUTH_MODULE, http_filters, modules};
 
 use enforcer_core::units::Span;
 use serde_json::{Value, json};

@@ -1,8 +1,10 @@
 //! `enforcer.yaml`: what an API definition does not say.
 
+mod analytics;
 mod check;
 mod read;
 
+pub use analytics::{Analytics, Collector, Sink};
 pub use check::check;
 pub(crate) use check::check_cors;
 pub use read::settings;
@@ -41,6 +43,9 @@ pub struct Settings {
     /// Who may call how often, beside the tiers that definitions name.
     #[serde(default)]
     pub limits: Limits,
+    /// What is told of calls, and to whom. Absent: nothing but Envoy's own log and statistics.
+    #[serde(default)]
+    pub analytics: Option<Analytics>,
     /// What holds for every API that does not say otherwise.
     #[serde(default)]
     pub defaults: Defaults,
@@ -50,7 +55,7 @@ pub struct Settings {
 }
 
 /// The top-level keys that the design reserves and this version does not read yet.
-pub const NOT_YET: [&str; 2] = ["keys", "analytics"];
+pub const NOT_YET: [&str; 1] = ["keys"];
 
 /// An address the gateway listens on.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -299,15 +304,29 @@ pub struct Defaults {
     /// bundle of the system that `enforcer` runs on.
     #[serde(default)]
     pub ca_file: Option<String>,
-    /// The filters' `auth.wasm`, or the folder that holds it, as Envoy sees it. Absent: beside `enforcer`.
+    /// The folder that holds the filters' modules, as Envoy sees it, or one of the modules. Absent: beside `enforcer`.
     #[serde(default)]
     pub modules: Option<String>,
+    /// Whether several filters are one module or one each.
+    #[serde(default)]
+    pub filters: Packing,
     /// Envoy's admin interface. Absent: `127.0.0.1:9901`.
     #[serde(default)]
     pub admin: Option<Admin>,
     /// Where access log lines go: a file, or `none`. Absent: standard output.
     #[serde(default)]
     pub access_log: Option<String>,
+}
+
+/// How several filters are put into Envoy. One alone is a module of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Packing {
+    /// All in `bundle.wasm`: less memory, and less time for each request.
+    #[default]
+    Bundle,
+    /// One module each: a failure of one does not take the others along.
+    Separate,
 }
 
 /// Envoy's admin interface. It can stop Envoy: keep it on loopback.

@@ -2,6 +2,7 @@
 
 // The attribute tells the linter what the folder tells people: here a failed `unwrap` is a failed test.
 #[cfg(test)]
+mod analytics;
 mod cli;
 #[cfg(test)]
 mod corpora;

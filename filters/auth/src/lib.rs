@@ -119,7 +119,7 @@ impl Filter for Auth {
             Background::Fetched(key, reply) if key.filter == Self::NAME => {
                 self.verifier.on_fetched(key.id, reply, cx);
             }
-            Background::Fetched(..) => {}
+            Background::Fetched(..) | Background::Draining => {}
         }
     }
 }

@@ -4,6 +4,7 @@
 //! request's headers are read once, and the identity goes from filter to filter in memory. Requests pass the
 //! filters in the order of [`BundleConfig`]'s members; those that are not configured cost nothing.
 
+use enforcer_analytics::Analytics;
 use enforcer_auth::Auth;
 use enforcer_core::{
     chain::Chain,
@@ -16,7 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The filters in the order in which requests pass them.
-type Members = Chain<Option<Auth>, Option<RateLimit>>;
+type Members = Chain<Option<Auth>, Chain<Option<RateLimit>, Option<Analytics>>>;
 
 /// All filters in one.
 #[derive(Debug)]
@@ -32,6 +33,9 @@ pub struct BundleConfig {
     /// How often.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ratelimit: Option<<RateLimit as Filter>::Config>,
+    /// What happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analytics: Option<<Analytics as Filter>::Config>,
 }
 
 impl Filter for Bundle {
@@ -40,14 +44,15 @@ impl Filter for Bundle {
     type Exchange = <Members as Filter>::Exchange;
 
     fn new(config: BundleConfig, capabilities: Capabilities) -> Result<Self, ConfigError> {
-        let BundleConfig { auth, mut ratelimit } = config;
-        if auth.is_none() && ratelimit.is_none() {
+        let BundleConfig { auth, mut ratelimit, analytics } = config;
+        if auth.is_none() && ratelimit.is_none() && analytics.is_none() {
             return Err(ConfigError::at("", "no filter is configured: give at least one, such as `auth`"));
         }
         if let Some(ratelimit) = &mut ratelimit {
             ratelimit.identified |= auth.is_some();
         }
-        Ok(Self(Chain::of(member(auth, capabilities)?, member(ratelimit, capabilities)?)))
+        let rest = Chain::of(member(ratelimit, capabilities)?, member(analytics, capabilities)?);
+        Ok(Self(Chain::of(member(auth, capabilities)?, rest)))
     }
 
     fn needs(&self) -> Needs {

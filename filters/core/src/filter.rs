@@ -193,6 +193,9 @@ pub enum Background<'a> {
     Tick,
     /// A [`Cx::fetch`] has ended.
     Fetched(FetchKey, Result<&'a HttpReply, CalloutError>),
+    /// No more requests come: the configuration has been replaced, or Envoy is ending. What is fetched now, and in
+    /// answer to that, is still waited for as far as Envoy lets it; ticks no longer come.
+    Draining,
 }
 
 /// What is known of a request when it is over. Envoy's own figures are attributes: [`crate::host::Host::attribute`].

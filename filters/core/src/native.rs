@@ -23,7 +23,7 @@ use std::{
 
 use crate::{
     headers::HeaderMap,
-    host::{Conflict, Expected, Hash, Host, Level, MapKind, Version},
+    host::{Conflict, Expected, Hash, Host, Level, MapKind, Metric, MetricKind, Version},
     identity::Identity,
 };
 
@@ -42,6 +42,10 @@ pub struct NativeHost {
     verifier: Option<Verifier>,
     level: Level,
     counters: RefCell<BTreeMap<String, u64>>,
+    /// Metrics made at run time; their numbers are positions.
+    metrics: RefCell<Vec<(MetricKind, String)>>,
+    histograms: RefCell<BTreeMap<String, Vec<u64>>>,
+    annotations: RefCell<BTreeMap<String, String>>,
     lines: RefCell<Vec<(Level, String)>>,
 }
 
@@ -117,6 +121,9 @@ impl NativeHost {
             verifier: None,
             level: Level::Debug,
             counters: RefCell::default(),
+            metrics: RefCell::default(),
+            histograms: RefCell::default(),
+            annotations: RefCell::default(),
             lines: RefCell::default(),
         }
     }
@@ -200,9 +207,25 @@ impl NativeHost {
         self.counters.borrow().clone()
     }
 
+    /// What was put into a histogram, in order.
+    pub fn histogram(&self, metric: &str) -> Vec<u64> {
+        self.histograms.borrow().get(metric).cloned().unwrap_or_default()
+    }
+
+    /// What was left for the access log, by key.
+    pub fn annotations(&self) -> BTreeMap<String, String> {
+        self.annotations.borrow().clone()
+    }
+
     /// All lines that this worker logged.
     pub fn lines(&self) -> Vec<(Level, String)> {
         self.lines.borrow().clone()
+    }
+
+    fn name_of(&self, Metric(number): Metric, kind: MetricKind) -> Option<String> {
+        let metrics = self.metrics.borrow();
+        let (known, name) = metrics.get(usize::try_from(number).ok()?)?;
+        (*known == kind).then(|| name.clone())
     }
 
     /// All shared data, as it stands.
@@ -294,6 +317,34 @@ impl Host for NativeHost {
         *counter = counter.saturating_add(by);
     }
 
+    fn metric(&self, kind: MetricKind, name: &str) -> Option<Metric> {
+        let mut metrics = self.metrics.borrow_mut();
+        let known = metrics.iter().position(|(k, n)| *k == kind && n == name);
+        let position = known.unwrap_or_else(|| {
+            metrics.push((kind, name.to_owned()));
+            metrics.len().saturating_sub(1)
+        });
+        u32::try_from(position).ok().map(Metric)
+    }
+
+    fn add(&self, counter: Metric, by: u64) {
+        if let Some(name) = self.name_of(counter, MetricKind::Counter) {
+            let mut counters = self.counters.borrow_mut();
+            let counter = counters.entry(name).or_default();
+            *counter = counter.saturating_add(by);
+        }
+    }
+
+    fn record(&self, histogram: Metric, value: u64) {
+        if let Some(name) = self.name_of(histogram, MetricKind::Histogram) {
+            self.histograms.borrow_mut().entry(name).or_default().push(value);
+        }
+    }
+
+    fn annotate(&self, key: &str, text: &str) {
+        self.annotations.borrow_mut().insert(key.to_owned(), text.to_owned());
+    }
+
     fn logs(&self, level: Level) -> bool {
         level >= self.level
     }
@@ -362,6 +413,14 @@ mod tests {
         host.log(Level::Warn, format_args!("heard"));
         assert_eq!(host.counter("auth.ok"), 3);
         assert_eq!(host.lines(), [(Level::Warn, "heard".to_owned())]);
+        let made = host.metric(MetricKind::Counter, "calls.api=a").unwrap();
+        assert_eq!(host.metric(MetricKind::Counter, "calls.api=a"), Some(made));
+        host.add(made, 2);
+        host.record(made, 9);
+        host.record(host.metric(MetricKind::Histogram, "time").unwrap(), 7);
+        assert_eq!((host.counter("calls.api=a"), host.histogram("time")), (2, vec![7]));
+        host.annotate("event", "{}");
+        assert_eq!(host.annotations()["event"], "{}");
         assert_eq!(host.verify_signature(Hash::Sha256, b"", b"", b""), None);
         let host = host.with_verifier(|hash, _, _, _| hash == Hash::Sha256);
         assert_eq!(host.verify_signature(Hash::Sha512, b"", b"", b""), Some(false));

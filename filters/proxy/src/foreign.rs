@@ -1,6 +1,9 @@
 //! Envoy's foreign functions: protobuf messages of a few fields, written by hand.
 
-use enforcer_core::host::Hash;
+use enforcer_core::{
+    headers::HeaderMap,
+    host::{AttributePaths, Hash},
+};
 
 use crate::hostcalls::{self, Status};
 
@@ -19,6 +22,48 @@ pub fn verify_signature(hash: Hash, public_key: &[u8], signature: &[u8], text: &
         Ok(result) => Some(result == [0x08, 0x01]),
         Err(Status::BAD_ARGUMENT) => Some(false),
         Err(_) => None,
+    }
+}
+
+/// An expression of Envoy's language (CEL), compiled, that lists attributes: one call for all of them.
+#[derive(Debug)]
+pub struct Expression {
+    /// What Envoy calls it: four bytes.
+    token: Vec<u8>,
+}
+
+impl Expression {
+    /// Compiles the list of these attributes, the empty text standing for one that does not exist. `None` where the
+    /// host has no such function.
+    pub fn listing(paths: AttributePaths) -> Option<Self> {
+        let text: Vec<String> = paths.iter().map(|path| term(path)).collect();
+        let text = format!("[{}]", text.join(","));
+        hostcalls::call_foreign_function("expr_create", text.as_bytes()).ok().map(|token| Self { token })
+    }
+
+    /// The values for the request in hand; `None` if Envoy cannot tell. A list comes in the pairs encoding, as the
+    /// names of pairs without values.
+    pub fn values(&self) -> Option<Vec<Vec<u8>>> {
+        let list = hostcalls::call_foreign_function("expr_evaluate", &self.token).ok()?;
+        Some(HeaderMap::from_pairs(list).iter().map(|(value, _)| value.to_vec()).collect())
+    }
+}
+
+impl Drop for Expression {
+    fn drop(&mut self) {
+        // The VM outlives its configurations; what Envoy does not find it need not forget.
+        let _ = hostcalls::call_foreign_function("expr_delete", &self.token);
+    }
+}
+
+/// `has(a.b)?a.b:""`; a header, the third of three, may have any name.
+fn term(path: &[&str]) -> String {
+    match path {
+        [root, map, key] => format!("\"{key}\" in {root}.{map}?{root}.{map}[\"{key}\"]:\"\""),
+        _ => {
+            let path = path.join(".");
+            format!("has({path})?{path}:\"\"")
+        }
     }
 }
 

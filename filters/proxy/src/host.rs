@@ -9,18 +9,20 @@ use std::{
 
 use enforcer_core::{
     headers::HeaderMap,
-    host::{Conflict, Expected, Hash, Host, Level, MapKind, Version},
+    host::{AttributePaths, Conflict, Expected, Hash, Host, Level, MapKind, Metric, MetricKind, Version},
     identity,
 };
 
 use crate::{
-    foreign,
-    hostcalls::{self, Buffer, Map},
+    foreign::{self, Expression},
+    hostcalls::{self, Buffer, Map, MetricType},
 };
 
-/// What one VM keeps of Envoy: ids of metrics, and a seed.
+/// What one VM keeps of Envoy: ids of metrics, compiled expressions, and a seed.
 #[derive(Debug, Default)]
 pub struct EnvoyHost {
+    /// By the attributes that they read; `None`: this Envoy compiles no expressions.
+    expressions: RefCell<Vec<(AttributePaths, Option<Expression>)>>,
     counters: RefCell<Vec<(&'static str, u32)>>,
     seed: RandomState,
 }
@@ -43,6 +45,20 @@ impl Host for EnvoyHost {
 
     fn attribute(&self, path: &[&str]) -> Option<Vec<u8>> {
         hostcalls::property(path).ok()
+    }
+
+    fn attributes(&self, paths: AttributePaths) -> Vec<Vec<u8>> {
+        let mut expressions = self.expressions.borrow_mut();
+        let known = expressions.iter().position(|(known, _)| std::ptr::eq(*known, paths));
+        let position = known.unwrap_or_else(|| {
+            expressions.push((paths, Expression::listing(paths)));
+            expressions.len().saturating_sub(1)
+        });
+        let expression = expressions.get(position).and_then(|(_, expression)| expression.as_ref());
+        let listed = expression.and_then(Expression::values).filter(|values| values.len() == paths.len());
+        listed.unwrap_or_else(|| {
+            paths.iter().map(|path| hostcalls::property(path).unwrap_or_default()).collect()
+        })
     }
 
     fn headers(&self, map: MapKind) -> HeaderMap {
@@ -91,6 +107,29 @@ impl Host for EnvoyHost {
         }
     }
 
+    fn metric(&self, kind: MetricKind, name: &str) -> Option<Metric> {
+        let kind = match kind {
+            MetricKind::Counter => MetricType::Counter,
+            MetricKind::Histogram => MetricType::Histogram,
+        };
+        hostcalls::define_metric(kind, name).ok().map(Metric)
+    }
+
+    fn add(&self, Metric(counter): Metric, by: u64) {
+        // As in `count`.
+        let _ = hostcalls::increment(counter, i64::try_from(by).unwrap_or(i64::MAX));
+    }
+
+    fn record(&self, Metric(histogram): Metric, value: u64) {
+        // As in `count`.
+        let _ = hostcalls::record(histogram, value);
+    }
+
+    fn annotate(&self, key: &str, text: &str) {
+        // An access log without it is what there would be without this filter.
+        let _ = hostcalls::set_property(key, text.as_bytes());
+    }
+
     fn logs(&self, level: Level) -> bool {
         hostcalls::log_level().is_ok_and(|lowest| number(level) >= lowest)
     }
@@ -110,7 +149,7 @@ impl EnvoyHost {
         if let Some((_, id)) = counters.iter().find(|(known, _)| std::ptr::eq(*known, metric)) {
             return Some(*id);
         }
-        let id = hostcalls::define_counter(metric).ok()?;
+        let id = hostcalls::define_metric(MetricType::Counter, metric).ok()?;
         counters.push((metric, id));
         Some(id)
     }

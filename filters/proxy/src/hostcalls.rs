@@ -115,6 +115,7 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_continue_stream(direction: u32) -> u32;
     fn proxy_close_stream(direction: u32) -> u32;
+    fn proxy_done() -> u32;
     fn proxy_set_effective_context(context: u32) -> u32;
     fn proxy_get_shared_data(
         key: *const u8,
@@ -140,6 +141,7 @@ unsafe extern "C" {
     ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
+    fn proxy_record_metric(id: u32, value: u64) -> u32;
 }
 
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
@@ -294,6 +296,12 @@ pub fn close_stream(direction: Direction) -> Result<()> {
     check(unsafe { proxy_close_stream(direction as u32) })
 }
 
+/// The root context that said it was not done yet now is.
+pub fn done() -> Result<()> {
+    // SAFETY: takes nothing.
+    check(unsafe { proxy_done() })
+}
+
 /// Makes later calls act on that request (or root) until the current callback ends.
 pub fn set_effective_context(context: u32) -> Result<()> {
     // SAFETY: takes a number; an unknown one is answered with BadArgument.
@@ -329,17 +337,30 @@ pub fn call_foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>> {
     })
 }
 
-/// Defines a counter, or finds the one of that name.
-pub fn define_counter(name: &str) -> Result<u32> {
-    const COUNTER: u32 = 0;
+/// `proxy_metric_type_t`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum MetricType {
+    Counter = 0,
+    Histogram = 2,
+}
+
+/// Defines a metric, or finds the one of that name.
+pub fn define_metric(kind: MetricType, name: &str) -> Result<u32> {
     let mut id = 0;
     // SAFETY: pointer and size describe `name`; `id` is valid for one write.
-    check(unsafe { proxy_define_metric(COUNTER, name.as_ptr(), name.len(), &raw mut id) }).map(|()| id)
+    check(unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &raw mut id) }).map(|()| id)
 }
 
 pub fn increment(metric: u32, by: i64) -> Result<()> {
     // SAFETY: takes numbers; an unknown metric is answered with BadArgument.
     check(unsafe { proxy_increment_metric(metric, by) })
+}
+
+/// One more value for a histogram.
+pub fn record(metric: u32, value: u64) -> Result<()> {
+    // SAFETY: takes numbers; an unknown metric is answered with BadArgument.
+    check(unsafe { proxy_record_metric(metric, value) })
 }
 
 /// An HTTP callout. The only statuses that Envoy answers are the two that the SDK returns.

@@ -99,6 +99,10 @@ impl<F: Filter> Context for Root<F> {
             worker.on_grpc_answer(token, status, size);
         }
     }
+
+    fn on_done(&mut self) -> bool {
+        self.worker.as_ref().is_none_or(|worker| worker.drain())
+    }
 }
 
 /// One request.

@@ -1,7 +1,7 @@
 //! One configured filter on one Envoy worker: its waiting requests, its callouts, its background work.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashMap,
     rc::{Rc, Weak},
     time::Duration,
@@ -26,6 +26,8 @@ pub(crate) struct Worker<F: Filter> {
     pub(crate) host: EnvoyHost,
     filter: RefCell<F>,
     agenda: RefCell<Agenda<F>>,
+    /// No more requests come; Envoy waits for fetches that are under way.
+    draining: Cell<bool>,
 }
 
 /// Whoever a callout's answer is for.
@@ -75,7 +77,13 @@ impl<F: Filter> Worker<F> {
             filter_tick: Some(host.monotonic()),
             envoy_tick: None,
         };
-        let worker = Self { root_id, host, filter: RefCell::new(filter), agenda: RefCell::new(agenda) };
+        let worker = Self {
+            root_id,
+            host,
+            filter: RefCell::new(filter),
+            agenda: RefCell::new(agenda),
+            draining: Cell::new(false),
+        };
         worker.plan_tick();
         worker
     }
@@ -194,7 +202,26 @@ impl<F: Filter> Worker<F> {
             // The request has gone.
             None => {}
         }
+        if self.draining.get() && self.is_drained() {
+            self.draining.set(false);
+            // Envoy deletes this context now, or had stopped waiting for it.
+            let _ = hostcalls::done();
+            return;
+        }
         self.plan_tick();
+    }
+
+    /// The filter's last chance to send something. False: Envoy is to wait until [`hostcalls::done`] is called.
+    pub(crate) fn drain(self: &Rc<Self>) -> bool {
+        self.background(Background::Draining);
+        let drained = self.is_drained();
+        self.draining.set(!drained);
+        drained
+    }
+
+    /// Whether no fetch is under way.
+    fn is_drained(&self) -> bool {
+        !self.agenda.borrow().calls.values().any(|caller| matches!(caller, Caller::Background(_)))
     }
 
     /// Tells the filter of something that concerns no request, and wakes whom it woke.

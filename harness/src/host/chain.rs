@@ -47,6 +47,7 @@ impl Worker {
 
     /// Response headers from the upstream.
     pub fn response_headers(&mut self, id: StreamId, headers: HeaderMap, end_of_stream: bool) {
+        self.note_backend(id);
         if let Some(stream) = self.stream_mut(id).filter(|stream| stream.response.headers.is_none()) {
             stream.details = Some(VIA_UPSTREAM.to_owned());
             stream.code = status_of(&headers);
@@ -57,12 +58,22 @@ impl Worker {
 
     /// A piece of the response body.
     pub fn response_data(&mut self, id: StreamId, data: Vec<u8>, end_of_stream: bool) {
+        self.note_backend(id);
         self.receive_data(id, Side::Response, data, end_of_stream);
     }
 
     /// Response trailers; they end the response.
     pub fn response_trailers(&mut self, id: StreamId, trailers: HeaderMap) {
+        self.note_backend(id);
         self.receive_trailers(id, Side::Response, trailers);
+    }
+
+    /// The backend has sent something.
+    fn note_backend(&mut self, id: StreamId) {
+        let now = self.state().environment.outside.wall_clock();
+        if let Some(stream) = self.stream_mut(id) {
+            stream.upstream_last = Some(now);
+        }
     }
 
     /// The client has gone away: the stream ends as it is.

@@ -44,6 +44,12 @@ impl Worker {
             Frame::Headers { end_of_stream, .. } | Frame::Data { end_of_stream, .. } => *end_of_stream,
             Frame::Trailers(_) => true,
         };
+        if side == Side::Request {
+            let now = self.state().environment.outside.wall_clock();
+            if let Some(stream) = self.stream_mut(id) {
+                stream.upstream_sent.get_or_insert(now);
+            }
+        }
         self.state_mut().events.push(match side {
             Side::Request => Event::ToUpstream(id, frame),
             Side::Response => Event::ToClient(id, frame),

@@ -164,8 +164,10 @@ impl Worker {
     /// The end of a context: log, done, delete, in Envoy's order.
     pub(super) fn finish_context(&mut self, id: StreamId) {
         self.create_context(id);
+        let now = self.state().environment.outside.wall_clock();
         if let Some(stream) = self.stream_mut(id) {
             stream.logging = true;
+            stream.ended = Some(now);
         }
         self.enter(id, self.exports.on_log.clone(), id);
         self.settle();

@@ -1,5 +1,7 @@
 //! `proxy_get_property`: attributes by path.
 
+use std::time::Duration;
+
 use super::{
     abi::{Side, Status},
     headers::HeaderMap,
@@ -90,7 +92,8 @@ fn request(stream: &Stream, name: &[u8], rest: &[&[u8]]) -> Option<Value> {
         b"referer" => header("referer"),
         b"useragent" => header("user-agent"),
         b"id" => header("x-request-id"),
-        b"time" => i64::try_from(stream.started.as_nanos()).ok().map(Value::Int),
+        b"time" => nanos(stream.started),
+        b"duration" => nanos(stream.ended?.saturating_sub(stream.started)),
         b"size" => {
             let declared = headers.and_then(|h| h.text("content-length")).and_then(|n| n.parse().ok());
             Some(Value::Int(declared.unwrap_or_else(bytes)))
@@ -124,6 +127,10 @@ fn response(stream: &Stream, name: &[u8], rest: &[&[u8]]) -> Option<Value> {
             ))
         }
         b"flags" => Some(Value::Int(0)),
+        b"backend_latency" => {
+            let (sent, last) = (stream.upstream_sent?, stream.upstream_last?);
+            nanos(last.saturating_sub(sent))
+        }
         b"grpc_status" => {
             let maps = [trailers(), visible(stream, Side::Response)].into_iter().flatten();
             let sent = maps.filter_map(|map| map.text("grpc-status")).find_map(|status| status.parse().ok());
@@ -131,6 +138,10 @@ fn response(stream: &Stream, name: &[u8], rest: &[&[u8]]) -> Option<Value> {
         }
         _ => None,
     }
+}
+
+fn nanos(time: Duration) -> Option<Value> {
+    i64::try_from(time.as_nanos()).ok().map(Value::Int)
 }
 
 /// A map that the module may not see now is there, but empty.

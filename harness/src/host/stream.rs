@@ -31,6 +31,11 @@ pub(crate) struct Stream {
     pub(crate) attributes: Value,
     /// Wall clock at the first byte.
     pub(crate) started: Duration,
+    /// Wall clock when it was over: known in the log phase.
+    pub(crate) ended: Option<Duration>,
+    /// Wall clock when the first piece went to the backend, and when the last came from it.
+    pub(crate) upstream_sent: Option<Duration>,
+    pub(crate) upstream_last: Option<Duration>,
     pub(crate) route_cache_clears: u32,
     pub(crate) instructions: u64,
 }
@@ -98,6 +103,9 @@ impl Stream {
             filter_state: BTreeMap::new(),
             attributes,
             started,
+            ended: None,
+            upstream_sent: None,
+            upstream_last: None,
             route_cache_clears: 0,
             instructions: 0,
         }

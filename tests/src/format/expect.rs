@@ -32,15 +32,44 @@ pub(crate) struct Expect {
     /// for all counters that begin so.
     #[serde(default)]
     pub(crate) counters: BTreeMap<String, u64>,
+    /// The same since the case began; waited for, because some of it happens in the background.
+    #[serde(default)]
+    pub(crate) totals: BTreeMap<String, u64>,
     /// How many requests these services have received since the filter started.
     #[serde(default)]
     pub(crate) fetches: BTreeMap<String, usize>,
+    /// What these services have received since the case began. It is waited for.
+    #[serde(default)]
+    pub(crate) received: BTreeMap<String, Deliveries>,
+    /// Members of the event left for the access log, filter state `wasm.enforcer_event`; `null` for one that is absent.
+    #[serde(default)]
+    pub(crate) event: Option<Value>,
+    /// Texts that nobody but the backend may see: not in the log, the identity, the event, nor at any other service.
+    #[serde(default)]
+    pub(crate) secrets: Vec<String>,
     /// Texts, each of which is in a line that was logged in this step.
     #[serde(default)]
     pub(crate) log: Vec<String>,
     /// Texts that are in none.
     #[serde(default)]
     pub(crate) log_absent: Vec<String>,
+}
+
+/// What a service must have received.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Deliveries {
+    /// Members of each event, among others, in the order in which they came; no more events than these.
+    #[serde(default)]
+    pub(crate) events: Option<Vec<Value>>,
+    /// How many events in each request.
+    #[serde(default)]
+    pub(crate) batches: Option<Vec<usize>>,
+    /// The request target of each request, byte for byte.
+    #[serde(default)]
+    pub(crate) path: Option<String>,
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, Field>,
 }
 
 /// What the backend must have received.

@@ -99,6 +99,7 @@ fn configure(manager: &mut Value, scene: &Scene) -> Result<(), Error> {
     let filters = items(manager, "/http_filters")?;
     let filter = filters.iter_mut().find(is_ours).ok_or_else(|| missing("filter"))?;
     let config = part(filter, "/typed_config/config")?;
+    *part(config, "/root_id")? = json!(scene.root_id);
     *part(config, "/configuration/value")? = json!(scene.configuration.to_string());
     *part(config, "/root_id")? = json!(scene.root_id);
     *part(config, "/vm_config/code/local/filename")? = json!(scene.wasm);

@@ -83,6 +83,7 @@ pub(super) fn access_log() -> Value {
             "log_format": { "json_format": {
                 "details": "%RESPONSE_CODE_DETAILS%",
                 "identity": "%FILTER_STATE(wasm.enforcer:PLAIN)%",
+                "event": "%FILTER_STATE(wasm.enforcer_event:PLAIN)%",
             } },
         },
     })

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
-use enforcer_testbed::{EchoBackend, Envoy, EnvoyBinary, RawClient, Reply, ReservedPort, Response, Version};
+use enforcer_testbed::{
+    EchoBackend, Envoy, EnvoyBinary, RawClient, Received, Reply, ReservedPort, Response, Version,
+};
 use serde_json::Value;
 
 use super::attached::{self, Attached};
@@ -159,7 +161,11 @@ impl Stage for EnvoyStage {
     }
 
     fn fetches(&mut self, service: &str) -> usize {
-        self.services.get(service).map_or(0, Service::received)
+        self.services.get(service).map_or(0, |service| service.received().len())
+    }
+
+    fn received(&mut self, service: &str) -> Vec<Received> {
+        self.services.get(service).map(Service::received).unwrap_or_default()
     }
 
     fn log_mark(&self) -> usize {
@@ -186,6 +192,7 @@ fn answered(response: Response, logged: &str) -> Answered {
         body: response.body,
         details: text("details").unwrap_or_default(),
         identity: text("identity"),
+        event: text("event"),
     }
 }
 
@@ -194,12 +201,12 @@ struct Service {
     port: ReservedPort,
     server: Option<EchoBackend>,
     /// Received by earlier servers on this port.
-    before: usize,
+    before: Vec<Received>,
 }
 
 impl Service {
     fn start(behaviour: &Behaviour) -> Result<Self, Error> {
-        let mut service = Self { port: ReservedPort::new()?, server: None, before: 0 };
+        let mut service = Self { port: ReservedPort::new()?, server: None, before: Vec::new() };
         service.change(behaviour)?;
         Ok(service)
     }
@@ -219,9 +226,9 @@ impl Service {
         Ok(())
     }
 
-    fn received(&self) -> usize {
-        let now = self.server.as_ref().map_or(0, |server| server.received().len());
-        self.before.saturating_add(now)
+    fn received(&self) -> Vec<Received> {
+        let now = self.server.as_ref().map(EchoBackend::received).unwrap_or_default();
+        self.before.iter().cloned().chain(now).collect()
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use enforcer_harness::{
-    Backend, BackendRequest, Builder, FailurePolicy, Harness, HeaderMap, Level, Module, Outcome, Request,
-    Upstream, Vm,
+    Backend, BackendRequest, Builder, Call, FailurePolicy, Harness, HeaderMap, Level, Module, Outcome,
+    Request, Upstream, Vm,
 };
 use enforcer_testbed::{Fields, Received};
 
@@ -128,6 +128,11 @@ impl Stage for HarnessStage {
         self.harness.upstream(service).calls().len()
     }
 
+    fn received(&mut self, service: &str) -> Vec<Received> {
+        let calls = self.harness.upstream(service).calls();
+        calls.into_iter().map(|call| at_service(&call)).collect()
+    }
+
     fn log_mark(&self) -> usize {
         self.harness.logs().len()
     }
@@ -165,13 +170,17 @@ fn harness_request(wire: &WireRequest) -> Result<Request, Error> {
 }
 
 fn answered(outcome: &Outcome) -> Answered {
-    let identity = outcome.filter_state().get("wasm.enforcer");
+    let state = |name| {
+        let value = outcome.filter_state().get(name);
+        value.map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+    };
     Answered {
         status: outcome.status(),
         headers: fields(outcome.headers()),
         body: outcome.body().to_vec(),
         details: outcome.details().to_owned(),
-        identity: identity.map(|bytes| String::from_utf8_lossy(bytes).into_owned()),
+        identity: state("wasm.enforcer"),
+        event: state("wasm.enforcer_event"),
     }
 }
 
@@ -184,6 +193,18 @@ fn received(request: &BackendRequest) -> Received {
         headers,
         body: request.body.clone(),
         trailers: fields(&request.trailers),
+    }
+}
+
+fn at_service(call: &Call) -> Received {
+    let mut headers = fields(&call.headers);
+    headers.push("host", call.headers.get(":authority").unwrap_or_default());
+    Received {
+        method: call.headers.text(":method").unwrap_or_default(),
+        path: call.path(),
+        headers,
+        body: call.body.clone(),
+        trailers: fields(&call.trailers),
     }
 }
 

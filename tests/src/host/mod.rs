@@ -85,6 +85,9 @@ pub(crate) trait Stage {
     /// How many requests a service has received so far.
     fn fetches(&mut self, service: &str) -> usize;
 
+    /// The requests that a service has received so far.
+    fn received(&mut self, service: &str) -> Vec<Received>;
+
     /// How many lines have been logged so far.
     fn log_mark(&self) -> usize;
 
@@ -110,6 +113,8 @@ pub(crate) struct Answered {
     pub(crate) details: String,
     /// `%FILTER_STATE(wasm.enforcer:PLAIN)%`, version byte and all.
     pub(crate) identity: Option<String>,
+    /// `%FILTER_STATE(wasm.enforcer_event:PLAIN)%`.
+    pub(crate) event: Option<String>,
 }
 
 /// What is in the log when a virtual machine has died: Envoy's words, the SDK's, and the harness's.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::Outcome;
 use crate::Error;
 use crate::check::{self, Observed};
-use crate::format::{Case, CaseFile, Request, Service, Step, Values};
+use crate::format::{Case, CaseFile, Expect, Request, Service, Step, Values};
 use crate::host::{BACKEND, Behaviour, Host, Scene, Stage, WireBody, WireRequest};
 use crate::keys::{self, Key};
 use crate::template::{self, Names};
@@ -23,6 +23,9 @@ const RETRY: Duration = Duration::from_millis(100);
 /// How long the log may lag behind an answer.
 const LOG_LIMIT: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(5);
+
+/// How long what is sent in the background may take to arrive.
+const DELIVERY_LIMIT: Duration = Duration::from_secs(4);
 
 /// How many filters of their own run at the same time: most of their time is waiting.
 const AT_ONCE: usize = 4;
@@ -151,6 +154,10 @@ fn module(name: &str) -> Result<PathBuf, Error> {
 struct Actors {
     stage: Box<dyn Stage>,
     world: BTreeMap<String, Behaviour>,
+    /// How many requests each service had received when the case began.
+    received: BTreeMap<String, usize>,
+    /// The counters when the case began.
+    counters: BTreeMap<String, u64>,
 }
 
 impl Actors {
@@ -158,13 +165,17 @@ impl Actors {
         let scene = scene(file, case)?;
         let mut world = scene.services.clone();
         world.insert(BACKEND.to_owned(), Behaviour::default());
-        Ok(Self { stage: host.start(&scene)?, world })
+        Ok(Self { stage: host.start(&scene)?, world, received: BTreeMap::new(), counters: BTreeMap::new() })
     }
 
     /// Plays the steps of a case, up to the first that differs.
     fn play(&mut self, file: &CaseFile, case: &Case) -> Vec<String> {
         let names = CaseNames::new(file, self.stage.now());
         let mark = self.stage.log_mark();
+        self.counters = self.stage.counters().unwrap_or_default();
+        for service in self.world.keys() {
+            self.received.insert(service.clone(), self.stage.received(service).len());
+        }
         let mut differences = Vec::new();
         for (number, step) in (1..).zip(&case.steps) {
             let found = self.step(step, &names).unwrap_or_else(|error| vec![error.to_string()]);
@@ -199,19 +210,45 @@ impl Actors {
             if let Some(request) = &request {
                 observed.exchanges = self.stage.send(request, step.at_once.unwrap_or(1))?;
             }
-            before.compare(self.stage.as_ref(), &mut observed)?;
-            let expected = expect.log.iter().map(|text| template::text(text, names));
-            let expected = expected.collect::<Result<Vec<_>, _>>()?;
-            observed.log = before.log_with(self.stage.as_ref(), &expected);
-            for name in expect.fetches.keys() {
-                observed.fetches.insert(name.clone(), self.stage.fetches(name));
-            }
-            let differences = check::differences(&expect, &observed, names)?;
+            let differences = self.look(&before, &expect, &mut observed, names)?;
             if differences.is_empty() || left.is_zero() {
                 return Ok(differences);
             }
             self.stage.elapse(RETRY.min(left))?;
             left = left.saturating_sub(RETRY);
+        }
+    }
+
+    /// What differs. Deliveries are waited for, and so is all that is looked at beside them.
+    fn look(
+        &mut self,
+        before: &Before,
+        expect: &Expect,
+        observed: &mut Observed,
+        names: &CaseNames<'_>,
+    ) -> Result<Vec<String>, Error> {
+        let asked = Instant::now();
+        let expected = expect.log.iter().map(|text| template::text(text, names));
+        let expected = expected.collect::<Result<Vec<_>, _>>()?;
+        loop {
+            let counters = self.stage.counters()?;
+            observed.counters = growth(&before.counters, &counters);
+            observed.totals = growth(&self.counters, &counters);
+            observed.log = before.log_with(self.stage.as_ref(), &expected);
+            for name in expect.fetches.keys() {
+                observed.fetches.insert(name.clone(), self.stage.fetches(name));
+            }
+            for (name, earlier) in self.received.iter().filter(|(name, _)| *name != BACKEND) {
+                let received = self.stage.received(name).into_iter().skip(*earlier);
+                observed.received.insert(name.clone(), received.collect());
+            }
+            let differences = check::differences(expect, observed, names)?;
+            let background = !expect.received.is_empty() || !expect.totals.is_empty();
+            let awaited = background && asked.elapsed() < DELIVERY_LIMIT;
+            if differences.is_empty() || !awaited {
+                return Ok(differences);
+            }
+            std::thread::sleep(POLL);
         }
     }
 }
@@ -227,14 +264,6 @@ impl Before {
         Ok(Self { counters: stage.counters()?, log: stage.log_mark() })
     }
 
-    fn compare(&self, stage: &dyn Stage, observed: &mut Observed) -> Result<(), Error> {
-        for (name, now) in stage.counters()? {
-            let before = self.counters.get(&name).copied().unwrap_or(0);
-            observed.counters.insert(name, now.saturating_sub(before));
-        }
-        Ok(())
-    }
-
     /// What was logged since. An answer may be here before the lines that were logged on the way to it.
     fn log_with(&self, stage: &dyn Stage, expected: &[String]) -> Vec<String> {
         let asked = Instant::now();
@@ -247,6 +276,12 @@ impl Before {
             std::thread::sleep(POLL);
         }
     }
+}
+
+/// By how much counters have grown.
+fn growth(before: &BTreeMap<String, u64>, now: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let grown = |name: &String, now: u64| now.saturating_sub(before.get(name).copied().unwrap_or(0));
+    now.iter().map(|(name, now)| (name.clone(), grown(name, *now))).collect()
 }
 
 fn wire(request: &Request, names: &CaseNames<'_>) -> Result<WireRequest, Error> {
