@@ -60,8 +60,8 @@ pub fn modules(gateway: &Gateway) -> Vec<String> {
 
 /// What goes before `router` in an Envoy that somebody else configures.
 pub fn http_filters(gateway: &Gateway) -> Vec<Value> {
-    let filter = |(name, config)| json!({"name": name, "typed_config": config});
-    typed_configs(gateway).into_iter().map(filter).collect()
+    let filter = |plugin: Plugin| json!({"name": plugin.name, "typed_config": wasm(gateway, &plugin)});
+    plugins(gateway).into_iter().map(filter).collect()
 }
 
 /// The whole chain of our own listeners, with everything in it.
@@ -99,11 +99,6 @@ fn around(ours: Vec<Value>) -> Vec<Value> {
     [cors].into_iter().chain(ours).chain([router]).collect()
 }
 
-/// The name of each of our filters, with its module and configuration.
-pub(super) fn typed_configs(gateway: &Gateway) -> Vec<(&'static str, Value)> {
-    plugins(gateway).into_iter().map(|plugin| (plugin.name, wasm(gateway, &plugin))).collect()
-}
-
 fn wasm(gateway: &Gateway, plugin: &Plugin) -> Value {
     let config = json!({
         "name": plugin.name,
@@ -120,6 +115,5 @@ fn wasm(gateway: &Gateway, plugin: &Plugin) -> Value {
         "configuration":
             typed("google.protobuf.StringValue", json!({"value": pretty::json(&plugin.configuration)})),
     });
-    let config = typed("envoy.extensions.filters.http.wasm.v3.Wasm", json!({"config": config}));
-    json!({"name": name, "typed_config": config})
+    typed("envoy.extensions.filters.http.wasm.v3.Wasm", json!({"config": config}))
 }
