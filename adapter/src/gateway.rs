@@ -21,7 +21,7 @@ use serde_json::json;
 
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
-    fetch, issuers,
+    fetch, issuers, keys,
     model::{Access, Alternative, Api, ApiModel, Backend, slug},
     openapi,
     settings::{self, ScopeRule, Settings},
@@ -184,8 +184,10 @@ impl Gateway {
             servers.push((name.clone(), url.clone()));
             name
         };
-        let resolved = issuers::resolve(&self.settings.issuers, context, &mut cluster, findings);
-        self.auth.issuers = resolved;
+        self.auth.issuers = issuers::resolve(&self.settings.issuers, context, &mut cluster, findings);
+        if let Some(keys) = &self.settings.keys {
+            self.auth.api_keys = keys::resolve(keys, &self.model, context.file, &mut cluster, findings);
+        }
     }
 
     fn configure_auth(&mut self, file: View<'_>, findings: &mut Diagnostics) {
@@ -215,7 +217,8 @@ impl Gateway {
         }
         if self.settings.issuers.is_empty() {
             missing_issuers(&self.model, file, findings);
-        } else if !findings.failed() && self.auth.issuers.len() == self.settings.issuers.len() {
+        }
+        if !findings.failed() && self.auth.issuers.len() == self.settings.issuers.len() {
             // The filter has the last word on its configuration; what it refuses must not reach Envoy.
             if let Err(error) = Auth::new(self.auth.clone(), Capabilities::default()) {
                 findings.push(refused(&error, &self.model, file));
@@ -307,15 +310,16 @@ fn requirements(access: &Access, rule: ScopeRule) -> Option<Vec<Requirement>> {
 }
 
 fn all_requirements(access: &Access, rule: ScopeRule) -> Vec<Requirement> {
-    let one = |way: &Alternative| match way {
-        Alternative::Anonymous => Requirement::default(),
-        Alternative::Token { scopes } => {
-            let scopes = (!scopes.is_empty()).then(|| match rule {
-                ScopeRule::All => Scopes::AllOf(scopes.clone()),
-                ScopeRule::Any => Scopes::AnyOf(scopes.clone()),
-            });
-            Requirement { jwt: Some(JwtRequirement { issuers: Vec::new(), scopes }) }
-        }
+    let token = |scopes: &Vec<String>| JwtRequirement {
+        issuers: Vec::new(),
+        scopes: (!scopes.is_empty()).then(|| match rule {
+            ScopeRule::All => Scopes::AllOf(scopes.clone()),
+            ScopeRule::Any => Scopes::AnyOf(scopes.clone()),
+        }),
+    };
+    let one = |way: &Alternative| Requirement {
+        jwt: way.token.as_ref().map(token),
+        api_keys: way.keys.iter().map(keys::scheme_name).collect(),
     };
     access.0.iter().map(one).collect()
 }
@@ -345,10 +349,7 @@ fn common_header(model: &ApiModel, findings: &mut Diagnostics) -> Option<String>
 }
 
 fn missing_issuers(model: &ApiModel, file: View<'_>, findings: &mut Diagnostics) {
-    let wants = |api: &&Api| {
-        api.access.knows_token()
-            || api.operations.iter().any(|op| op.access.as_ref().is_some_and(Access::knows_token))
-    };
+    let wants = |api: &&Api| api.accesses().any(Access::knows_token);
     if let Some(api) = model.apis.iter().find(wants) {
         let place = if file.node.is_null() { api.place.clone() } else { file.place() };
         findings.push(
@@ -368,6 +369,10 @@ fn refused(error: &ConfigError, model: &ApiModel, file: View<'_>) -> Diagnostic 
         ["apis", index, ..] => {
             let api = index.parse::<usize>().ok().and_then(|index| model.apis.get(index));
             api.map_or_else(|| file.place(), |api| api.place.clone())
+        }
+        ["api_keys", rest @ ..] => {
+            let rest = rest.iter().copied().filter(|step| !matches!(*step, "inline" | "remote"));
+            file.descend(["keys"].into_iter().chain(rest)).place()
         }
         ["issuers", ..] => file.descend(steps.iter().copied()).place(),
         _ => file.descend(["auth"].into_iter().chain(steps.iter().copied())).place(),

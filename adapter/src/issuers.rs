@@ -6,6 +6,7 @@ use enforcer_auth::{
     config::{Algorithm, Issuer},
     jwk::{KeySet, Origin},
 };
+use enforcer_core::units::Span;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
@@ -123,14 +124,19 @@ fn resolve_one(
 const FETCHING: [&str; 4] = ["timeout", "refresh", "max_stale", "cooldown"];
 
 fn remote(issuer: &settings::Issuer, url: &str, cluster: &str) -> Value {
+    let spans = [issuer.timeout, issuer.refresh, issuer.max_stale, issuer.cooldown];
+    json!({"remote": document(url, cluster, spans)})
+}
+
+/// A document that the filter fetches; `spans` in the order of [`FETCHING`].
+pub fn document(url: &str, cluster: &str, spans: [Option<Span>; 4]) -> Value {
     let mut remote = serde_json::Map::new();
     remote.insert("cluster".to_owned(), json!(cluster));
     remote.insert("url".to_owned(), json!(url));
-    let spans = [issuer.timeout, issuer.refresh, issuer.max_stale, issuer.cooldown];
     for (key, span) in FETCHING.iter().zip(spans) {
         remote.extend(span.map(|span| ((*key).to_owned(), json!(span))));
     }
-    json!({"remote": remote})
+    Value::Object(remote)
 }
 
 /// The fields that the setting and the filter's configuration have in common keep their names and meanings, so
@@ -147,7 +153,7 @@ fn configured(issuer: &settings::Issuer, jwks: Value) -> Result<Issuer, serde_js
 }
 
 /// The server of a key set's URL. Keys that arrive over plain HTTP could be anybody's, except on this machine.
-fn key_server(url: &str) -> Result<Url, String> {
+pub fn key_server(url: &str) -> Result<Url, String> {
     // A query belongs to the request, not to the server.
     let server = Url::parse(url.split('?').next().unwrap_or(url))?;
     if server.scheme == Scheme::Http && !server.host.is_loopback() {

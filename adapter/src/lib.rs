@@ -11,6 +11,7 @@ pub mod envoy;
 pub mod fetch;
 pub mod gateway;
 pub mod issuers;
+pub mod keys;
 pub mod model;
 pub mod openapi;
 pub mod output;

@@ -9,7 +9,7 @@ mod layout;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use enforcer_auth::config::Jwks;
+use enforcer_auth::config::{ApiKeyList, Jwks};
 use serde_json::{Value, json};
 
 use crate::{
@@ -168,12 +168,16 @@ fn rename_clusters(gateway: &mut Gateway, taken: &BTreeSet<String>) -> BTreeSet<
     for (name, _) in gateway.key_servers.iter_mut().filter(|(name, _)| taken.contains(name)) {
         let numbered = (2_u32..).map(|number| format!("{name}_{number}"));
         let Some(free) = numbered.into_iter().find(|free| !used.contains(free)) else { continue };
-        for issuer in &mut gateway.auth.issuers {
-            if let Jwks::Remote(remote) = &mut issuer.jwks
-                && remote.cluster == *name
-            {
-                remote.cluster.clone_from(&free);
-            }
+        let keys = gateway.auth.issuers.iter_mut().filter_map(|issuer| match &mut issuer.jwks {
+            Jwks::Remote(document) => Some(document),
+            Jwks::Inline(_) | Jwks::Pem(_) => None,
+        });
+        let api_keys = gateway.auth.api_keys.iter_mut().filter_map(|keys| match &mut keys.list {
+            ApiKeyList::Remote(document) => Some(document),
+            ApiKeyList::Inline(_) => None,
+        });
+        for document in keys.chain(api_keys).filter(|document| document.cluster == *name) {
+            document.cluster.clone_from(&free);
         }
         used.insert(free.clone());
         renamed.insert(free.clone());

@@ -18,6 +18,7 @@ pub fn check(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) {
     headers(settings, file, findings);
     token_sources(settings, file, findings);
     lifetimes(settings, file, findings);
+    keys(settings, file, findings);
     if let Some(cors) = &settings.cors {
         findings.take(check_cors(cors).map_err(|problem| problem.at(file.descend(["cors"]).key_place())));
     }
@@ -138,6 +139,19 @@ fn lifetimes(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) {
     }
 }
 
+/// Keys are listed in one place.
+fn keys(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) {
+    let Some(keys) = &settings.keys else { return };
+    let problem = match (&keys.list, &keys.url) {
+        (Some(_), Some(_)) => "API keys are in a `list` and at a `url`: it cannot be said which counts",
+        (None, None) => "nothing says which API keys there are",
+        _ => return,
+    };
+    let place = file.descend(["keys"]).key_place();
+    let help = "give either `list: [{hash: ..., consumer: ...}]` or `url: https://portal.example.com/keys`";
+    findings.push(Diagnostic::error(problem).at(place).help(help));
+}
+
 /// Fetch Standard, section 3.3.5: a credentialed answer must not be for everybody. Envoy would name each
 /// caller's origin instead, which browsers cannot tell from permission.
 pub(crate) fn check_cors(cors: &Cors) -> Result<(), Diagnostic> {
@@ -243,6 +257,15 @@ mod tests {
         one("issuers: [{issuer: a, require_exp: false}]\n", "good for ever");
         assert_eq!(findings("issuers: [{issuer: a, require_exp: false, max_age: 1h}]\n").len(), 0);
         assert_eq!(findings("auth: {token_sources: [{header: {name: x-token, scheme: ''}}]}\n").len(), 0);
+    }
+
+    #[test]
+    fn keys_are_listed_in_one_place() {
+        let found = |rest: &str| findings(&format!("keys: {{hash_key: a{rest}}}\n"));
+        assert_eq!(found(", list: []").len(), 0);
+        assert_eq!(found(", url: 'https://a.example.com'").len(), 0);
+        assert!(found(", list: [], url: 'https://a.example.com'")[0].contains("which counts"));
+        assert!(found("")[0].contains("nothing says which API keys there are"));
     }
 
     #[test]

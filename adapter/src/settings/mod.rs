@@ -9,7 +9,7 @@ pub use read::settings;
 
 use std::collections::BTreeMap;
 
-use enforcer_auth::config::{Algorithm, ClaimHeader, RequiredClaim, TokenSource, TokenType};
+use enforcer_auth::config::{Algorithm, ApiKey, ClaimHeader, RequiredClaim, TokenSource, TokenType};
 use enforcer_core::{
     fault::Dialect,
     mode::Mode,
@@ -31,6 +31,9 @@ pub struct Settings {
     /// How callers are authenticated.
     #[serde(default)]
     pub auth: Auth,
+    /// Which API keys there are. Where they are in a request, the definitions' `apiKey` schemes say.
+    #[serde(default)]
+    pub keys: Option<Keys>,
     /// Which web pages of other origins may call. An API's own `x-wso2-cors` goes before it.
     #[serde(default)]
     pub cors: Option<Cors>,
@@ -43,7 +46,7 @@ pub struct Settings {
 }
 
 /// The top-level keys that the design reserves and this version does not read yet.
-pub const NOT_YET: [&str; 4] = ["keys", "tiers", "limits", "analytics"];
+pub const NOT_YET: [&str; 3] = ["tiers", "limits", "analytics"];
 
 /// An address the gateway listens on.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -187,6 +190,36 @@ pub struct Auth {
     /// How many signatures each worker may check in a second that Envoy cannot check natively. Beyond it: 503.
     #[serde(default)]
     pub verification_budget: Option<u32>,
+}
+
+/// Which API keys there are: those of a `list` or those at a `url`.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{hash_key: ..., list: [...]}`")]
+pub struct Keys {
+    /// The key of the keyed hash under which API keys are listed, as text of at least 32 characters:
+    /// `openssl rand -hex 32` makes one.
+    pub hash_key: String,
+    /// The keys themselves, by their hashes.
+    #[serde(default)]
+    pub list: Option<Vec<ApiKey>>,
+    /// Where the list is: `{"keys": [...]}` in JSON, of at most 1 MiB, fetched by the filter and kept fresh.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// How long one fetch of the list may take.
+    #[serde(default)]
+    pub timeout: Option<Span>,
+    /// Age at which the list is fetched again.
+    #[serde(default)]
+    pub refresh: Option<Span>,
+    /// Age at which a list that could not be refreshed is no longer trusted.
+    #[serde(default)]
+    pub max_stale: Option<Span>,
+    /// How soon after a fetch an unknown key may cause another one.
+    #[serde(default)]
+    pub cooldown: Option<Span>,
+    /// Leave keys in the request for the backend.
+    #[serde(default)]
+    pub forward: bool,
 }
 
 /// What a caller must bring.

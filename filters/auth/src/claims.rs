@@ -131,6 +131,7 @@ pub fn caller(claims: &Map<String, Value>, issuer: &Issuer) -> Caller {
         consumer: consumer.unwrap_or_default(),
         scopes: scopes(claims, issuer),
         claims: named,
+        ..Caller::default()
     }
 }
 

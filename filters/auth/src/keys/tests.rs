@@ -9,8 +9,11 @@ use enforcer_core::{
 use jwt_simple::algorithms::ES256KeyPair;
 use serde_json::{Value, json};
 
-use super::{remote::split_url, *};
-use crate::jwk::samples::{oct, p256, with};
+use super::*;
+use crate::{
+    jwk::samples::{oct, p256, with},
+    remote::split_url,
+};
 
 /// An issuer with a remote key set, fetched as the defaults are but for these settings.
 fn issuer(settings: &Value) -> Issuer {
