@@ -89,7 +89,7 @@ impl Gateway {
         distinct_locations(&apis, findings);
         known_schemes(&settings, &apis, document.view(), findings);
         let folder = input.settings.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
-        let key_files = settings.issuers.iter().filter_map(|issuer| issuers::key_file(issuer, folder));
+        let key_files = settings.all_issuers().filter_map(|issuer| issuers::key_file(issuer, folder));
         files.extend(key_files.filter_map(|path| path.canonicalize().ok()));
         let mut gateway = Self {
             backends: Vec::new(),
@@ -109,13 +109,13 @@ impl Gateway {
         gateway.name_backends();
         let ca_file = gateway.settings.defaults.ca_file.clone();
         let context = issuers::Context {
-            file: document.view(),
+            list: document.view().descend(["issuers"]),
             folder,
             ca_file: ca_file.as_deref(),
             development: input.development,
             online: input.online,
         };
-        gateway.find_keys(context, findings);
+        gateway.find_keys(document.view(), context, findings);
         gateway.configure_auth(document.view(), findings);
         (!findings.failed()).then_some(gateway)
     }
@@ -171,7 +171,7 @@ impl Gateway {
         }
     }
 
-    fn find_keys(&mut self, context: issuers::Context<'_>, findings: &mut Diagnostics) {
+    fn find_keys(&mut self, file: View<'_>, context: issuers::Context<'_>, findings: &mut Diagnostics) {
         let mut taken = BTreeSet::new();
         let servers = &mut self.key_servers;
         // Issuers on one server share its cluster.
@@ -186,7 +186,9 @@ impl Gateway {
         };
         self.auth.issuers = issuers::resolve(&self.settings.issuers, context, &mut cluster, findings);
         if let Some(keys) = &self.settings.keys {
-            self.auth.api_keys = keys::resolve(keys, &self.model, context.file, &mut cluster, findings);
+            let context = issuers::Context { list: file.descend(["keys", "issuers"]), ..context };
+            let signed = issuers::resolve(&keys.issuers, context, &mut cluster, findings);
+            self.auth.api_keys = keys::resolve(keys, signed, &self.model, file, &mut cluster, findings);
         }
     }
 
@@ -371,7 +373,12 @@ fn refused(error: &ConfigError, model: &ApiModel, file: View<'_>) -> Diagnostic 
             api.map_or_else(|| file.place(), |api| api.place.clone())
         }
         ["api_keys", rest @ ..] => {
-            let rest = rest.iter().copied().filter(|step| !matches!(*step, "inline" | "remote"));
+            let rest = rest.iter().filter_map(|step| match *step {
+                "listed" | "keys" | "remote" => None,
+                "inline" => Some("list"),
+                "signed" => Some("issuers"),
+                other => Some(other),
+            });
             file.descend(["keys"].into_iter().chain(rest)).place()
         }
         ["issuers", ..] => file.descend(steps.iter().copied()).place(),

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use enforcer_auth::config::{ApiKeyList, ApiKeyScheme, ApiKeys, KeySource, RemoteDocument};
+use enforcer_auth::config::{
+    ApiKeyList, ApiKeyScheme, ApiKeys, Issuer, KeySource, KeyType, ListedKeys, RemoteDocument,
+};
 use serde::Deserialize as _;
 
 use crate::{
@@ -23,9 +25,11 @@ pub fn scheme_name(source: &KeySource) -> String {
     }
 }
 
-/// API keys as the filter is configured with them. `cluster` names the cluster that reaches a server.
+/// API keys as the filter is configured with them. `signed`: who signs some of them; `cluster` names the cluster that
+/// reaches a server.
 pub fn resolve(
     keys: &Keys,
+    signed: Vec<Issuer>,
     model: &ApiModel,
     file: View<'_>,
     cluster: &mut impl FnMut(&Url) -> String,
@@ -37,7 +41,9 @@ pub fn resolve(
         findings.push(
             Diagnostic::warning("no operation asks for an API key")
                 .at(file.descend(["keys"]).key_place())
-                .help("ask for one in a definition, by a security scheme of `type: apiKey`; or remove the keys"),
+                .help(
+                    "ask for one in a definition, by a security scheme of `type: apiKey`; or remove the keys",
+                ),
         );
         return None;
     }
@@ -53,17 +59,21 @@ pub fn resolve(
             );
         }
     }
-    let scheme =
-        |place: &&KeySource| ApiKeyScheme { name: scheme_name(place), sources: vec![KeySource::clone(place)] };
-    let list = match (&keys.list, &keys.url) {
-        (Some(list), _) => ApiKeyList::Inline(list.clone()),
-        (None, Some(url)) => ApiKeyList::Remote(findings.take(remote(keys, url, file, cluster))?),
-        (None, None) => return None,
+    let scheme = |place: &&KeySource| ApiKeyScheme {
+        name: scheme_name(place),
+        sources: vec![KeySource::clone(place)],
+        token_type: KeyType::ApiKey,
     };
+    let list = match (&keys.list, &keys.url) {
+        (Some(list), _) => Some(ApiKeyList::Inline(list.clone())),
+        (None, Some(url)) => Some(ApiKeyList::Remote(findings.take(remote(keys, url, file, cluster))?)),
+        (None, None) => None,
+    };
+    let listed = list.zip(keys.hash_key.clone());
     Some(ApiKeys {
         schemes: places.iter().map(scheme).collect(),
-        hash_key: keys.hash_key.clone(),
-        list,
+        listed: listed.map(|(keys, hash_key)| ListedKeys { hash_key, keys }),
+        signed,
         forward: keys.forward,
     })
 }
@@ -81,6 +91,7 @@ fn remote(
             .help("give an https URL: `url: https://portal.example.com/keys`")
     })?;
     let spans = [keys.timeout, keys.refresh, keys.max_stale, keys.cooldown];
-    RemoteDocument::deserialize(issuers::document(url, &cluster(&server), spans))
-        .map_err(|error| Diagnostic::error(format!("the list of API keys cannot be fetched: {error}")).at(place))
+    RemoteDocument::deserialize(issuers::document(url, &cluster(&server), spans)).map_err(|error| {
+        Diagnostic::error(format!("the list of API keys cannot be fetched: {error}")).at(place)
+    })
 }

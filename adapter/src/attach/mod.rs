@@ -9,7 +9,7 @@ mod layout;
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use enforcer_auth::config::{ApiKeyList, Jwks};
+use enforcer_auth::config::{ApiKeyList, AuthConfig, Jwks};
 use serde_json::{Value, json};
 
 use crate::{
@@ -168,22 +168,31 @@ fn rename_clusters(gateway: &mut Gateway, taken: &BTreeSet<String>) -> BTreeSet<
     for (name, _) in gateway.key_servers.iter_mut().filter(|(name, _)| taken.contains(name)) {
         let numbered = (2_u32..).map(|number| format!("{name}_{number}"));
         let Some(free) = numbered.into_iter().find(|free| !used.contains(free)) else { continue };
-        let keys = gateway.auth.issuers.iter_mut().filter_map(|issuer| match &mut issuer.jwks {
-            Jwks::Remote(document) => Some(document),
-            Jwks::Inline(_) | Jwks::Pem(_) => None,
-        });
-        let api_keys = gateway.auth.api_keys.iter_mut().filter_map(|keys| match &mut keys.list {
-            ApiKeyList::Remote(document) => Some(document),
-            ApiKeyList::Inline(_) => None,
-        });
-        for document in keys.chain(api_keys).filter(|document| document.cluster == *name) {
-            document.cluster.clone_from(&free);
+        for cluster in clusters(&mut gateway.auth).filter(|cluster| **cluster == *name) {
+            cluster.clone_from(&free);
         }
         used.insert(free.clone());
         renamed.insert(free.clone());
         *name = free;
     }
     renamed
+}
+
+/// The clusters that the filter calls.
+fn clusters(auth: &mut AuthConfig) -> impl Iterator<Item = &mut String> {
+    let (signed, listed) = match &mut auth.api_keys {
+        Some(keys) => (keys.signed.as_mut_slice(), keys.listed.as_mut()),
+        None => (&mut [][..], None),
+    };
+    let issuers = auth.issuers.iter_mut().chain(signed).filter_map(|issuer| match &mut issuer.jwks {
+        Jwks::Remote(document) => Some(&mut document.cluster),
+        Jwks::Introspection(server) => Some(&mut server.cluster),
+        Jwks::Inline(_) | Jwks::Pem(_) => None,
+    });
+    issuers.chain(listed.into_iter().filter_map(|listed| match &mut listed.keys {
+        ApiKeyList::Remote(document) => Some(&mut document.cluster),
+        ApiKeyList::Inline(_) => None,
+    }))
 }
 
 /// The filters under the names that show whose they are.

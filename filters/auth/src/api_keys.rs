@@ -1,34 +1,63 @@
-//! API keys: found by their keyed hash, and weighed against what they were given for.
+//! API keys: listed ones, found by their keyed hash, and signed ones; weighed against what they were given for.
 //!
-//! Nothing here holds a key in the clear, and nothing is cached: a keyed hash of a short text costs less than a
-//! microsecond.
+//! No listed key is held in the clear, and none is cached: a keyed hash of a short text costs less than a microsecond.
 
-use std::{collections::HashMap, rc::Rc, time::Duration};
+use std::{collections::HashMap, fmt, rc::Rc, time::Duration};
 
 use enforcer_core::{
     config::ConfigError,
     cx::{CalloutError, Cx, FetchKey, HttpReply},
+    filter::Capabilities,
     identity::{Caller, Part},
 };
 use hmac_sha256::HMAC;
 use serde::Deserialize;
 
 use crate::{
-    config::{self, ApiKeyList, RemoteDocument, TokenSource},
+    config::{self, Api, ApiKeyList, AuthConfig, KeyType, ListedKeys, RemoteDocument, TokenSource},
     net::{self, Network},
-    refusal::{KeyProblem, Refusal},
+    refusal::{Claimed, KeyProblem, Refusal},
     remote::{Document, Kind, Remote},
     source::Sources,
+    token::Form,
+    verifier::{self, Verifier},
 };
 
 /// The configured schemes and keys.
 #[derive(Debug)]
 pub struct ApiKeys {
-    schemes: Vec<(String, Sources)>,
-    keyed: HMAC,
+    schemes: Vec<Scheme>,
+    listed: Option<Listed>,
+    signed: Option<Verifier>,
+    forward: bool,
+}
+
+/// Where a key is, and what a signed one must say that it is.
+#[derive(Debug)]
+struct Scheme {
+    name: String,
+    sources: Sources,
+    kind: KeyType,
+}
+
+/// Keys that are listed.
+#[derive(Debug)]
+struct Listed {
+    fetch: FetchKey,
+    keyed: Keyed,
     known: Known,
     remote: Option<Remote>,
-    forward: bool,
+}
+
+/// The hash that keys are listed under, its key being absorbed already.
+#[derive(Clone)]
+struct Keyed(HMAC);
+
+/// The key is a secret.
+impl fmt::Debug for Keyed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keyed")
+    }
 }
 
 /// The keys that there are, by their hashes.
@@ -37,8 +66,8 @@ struct Known(HashMap<[u8; 32], Rc<ApiKey>>);
 
 /// A key, and whom it was given to.
 #[derive(Debug)]
-pub struct ApiKey {
-    pub caller: Part<Caller>,
+struct ApiKey {
+    caller: Part<Caller>,
     /// Since the Unix epoch.
     expires: Duration,
     /// Names; none stands for all.
@@ -50,9 +79,10 @@ pub struct ApiKey {
 /// What came of a scheme's place in a request.
 #[derive(Debug)]
 pub enum Outcome {
-    Good(Rc<ApiKey>),
-    Refused(Refusal),
-    /// The list is being fetched.
+    /// Who calls.
+    Good(Part<Caller>),
+    Refused(Refusal, Claimed),
+    /// The list, or what would verify the key, is being fetched.
     Wait(FetchKey, Duration),
 }
 
@@ -68,65 +98,154 @@ const KIND: Kind = Kind {
 };
 
 impl ApiKeys {
-    pub fn new(fetch: FetchKey, config: config::ApiKeys) -> Result<Self, ConfigError> {
-        if config.hash_key.len() < MIN_HASH_KEY {
-            let problem = "too short: give at least 32 characters, such as `openssl rand -hex 32` makes";
-            return Err(ConfigError::at("hash_key", problem));
+    /// `fetch` names the fetch of the list; those of signers' keys follow it. The limits of `general` hold for signed
+    /// keys too.
+    pub fn new(
+        fetch: FetchKey,
+        config: config::ApiKeys,
+        general: &AuthConfig,
+        capabilities: Capabilities,
+    ) -> Result<Self, ConfigError> {
+        let schemes = config.schemes;
+        let mut known: Vec<Scheme> = Vec::with_capacity(schemes.len());
+        for (index, scheme) in schemes.into_iter().enumerate() {
+            let scheme = Scheme::new(scheme, &known);
+            known.push(scheme.map_err(|error| error.under(&format!("schemes[{index}]")))?);
         }
-        let mut schemes: Vec<(String, Sources)> = Vec::new();
-        for (index, scheme) in config.schemes.into_iter().enumerate() {
-            let at = |place: &str| format!("schemes[{index}].{place}");
-            if schemes.iter().any(|(name, _)| *name == scheme.name) {
-                let problem = format!("`{}` is configured twice", scheme.name);
-                return Err(ConfigError::at(at("name"), problem));
-            }
-            let places: Vec<TokenSource> = scheme.sources.into_iter().map(Into::into).collect();
-            let sources = Sources::new(places).map_err(|error| error.under(&at("sources")))?;
-            schemes.push((scheme.name, sources));
-        }
-        if schemes.is_empty() {
+        if known.is_empty() {
             return Err(ConfigError::at("schemes", "no scheme: nothing says where a key is; name one"));
         }
-        let mut known = Known::default();
-        let mut remote = None;
-        match config.list {
-            ApiKeyList::Inline(keys) => known = Known::new(keys).map_err(|error| error.under("list.inline"))?,
-            ApiKeyList::Remote(document) => remote = Some(fetched(fetch, &document)?),
+        if config.listed.is_none() && config.signed.is_empty() {
+            return Err(ConfigError::at(
+                "",
+                "no keys: nobody could call; give some that are `listed` or `signed`",
+            ));
         }
-        let keyed = HMAC::new(&config.hash_key);
-        Ok(Self { schemes, keyed, known, remote, forward: config.forward })
+        let listed = config.listed.map(|listed| Listed::new(fetch, listed)).transpose();
+        let signed = (!config.signed.is_empty()).then(|| {
+            let fetch = FetchKey { id: fetch.id.saturating_add(1), ..fetch };
+            let config = AuthConfig { issuers: config.signed, apis: Vec::new(), ..general.clone() };
+            Verifier::new(fetch, Form::Padded, config, capabilities).map_err(|mut error| {
+                error.path = error.path.replacen("issuers", "signed", 1);
+                error
+            })
+        });
+        Ok(Self {
+            schemes: known,
+            listed: listed.map_err(|error| error.under("listed"))?,
+            signed: signed.transpose()?,
+            forward: config.forward,
+        })
     }
 
     /// Names of the schemes.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.schemes.iter().map(|(name, _)| name.as_str())
+        self.schemes.iter().map(|scheme| scheme.name.as_str())
     }
 
     /// What the request has in this scheme's place, and whether it may be used for `api`.
-    pub fn find(&mut self, scheme: &str, api: &str, cx: &mut Cx<'_>, may_wait: bool) -> Outcome {
-        let Some((_, sources)) = self.schemes.iter().find(|(name, _)| name == scheme) else {
-            // Operations ask for schemes that exist: see `Policy::new`.
-            return Outcome::Refused(KeyProblem::Missing.into());
+    pub fn find(&mut self, scheme: &str, api: Option<&Api>, cx: &mut Cx<'_>, may_wait: bool) -> Outcome {
+        // Operations ask for schemes that exist: see `Policy::new`.
+        let scheme = self.schemes.iter().find(|known| known.name == scheme);
+        let carried = scheme.map(|scheme| (scheme.kind, scheme.sources.find(cx.request_headers())));
+        let (kind, key) = match carried {
+            Some((kind, Ok(Some(carried)))) => (kind, carried.text),
+            Some((_, Err(_))) => return Refusal::Repeated.into(),
+            _ => return KeyProblem::Missing.into(),
         };
-        let key = match sources.find(cx.request_headers()) {
-            Ok(Some(carried)) => carried.text,
-            Ok(None) => return Outcome::Refused(KeyProblem::Missing.into()),
-            Err(_) => return Outcome::Refused(Refusal::Repeated),
-        };
-        match self.known(key, cx) {
-            Some(key) => match key.check(api, cx) {
-                Ok(()) => Outcome::Good(key),
-                Err(problem) => Outcome::Refused(problem.into()),
+        if let Some(key) = self.listed.as_ref().and_then(|listed| listed.find(key, cx)) {
+            return match key.check(api, cx) {
+                Ok(()) => Outcome::Good(key.caller.clone()),
+                Err(problem) => problem.into(),
+            };
+        }
+        match (&mut self.signed, &mut self.listed) {
+            (Some(signed), _) if is_signed(key) => match signed.verify(key, cx, may_wait) {
+                verifier::Outcome::Verified(key) => {
+                    let grants = key.grants.as_ref().ok_or(KeyProblem::Unknown);
+                    grants
+                        .and_then(|grants| grants.check(kind, api, cx))
+                        .map_or_else(Into::into, Outcome::Good)
+                }
+                verifier::Outcome::Refused(refusal, claimed) => Outcome::Refused(refusal, claimed),
+                verifier::Outcome::Wait(on, deadline) => Outcome::Wait(on, deadline),
             },
-            None => self.unknown(cx, may_wait),
+            (_, Some(listed)) => listed.unknown(cx, may_wait),
+            (_, None) => KeyProblem::Unknown.into(),
         }
     }
 
-    fn known(&self, key: &[u8], cx: &Cx<'_>) -> Option<Rc<ApiKey>> {
+    /// The places of all schemes, unless keys stay in the request.
+    pub fn places(&self) -> impl Iterator<Item = &TokenSource> {
+        self.schemes.iter().filter(|_| !self.forward).flat_map(|scheme| scheme.sources.places())
+    }
+
+    pub fn on_tick(&mut self, cx: &mut Cx<'_>) {
+        if let Some(Listed { remote: Some(remote), known, .. }) = &mut self.listed {
+            remote.on_tick(known, cx);
+        }
+        if let Some(signed) = &mut self.signed {
+            signed.on_tick(cx);
+        }
+    }
+
+    pub fn on_fetched(&mut self, id: u32, reply: Result<&HttpReply, CalloutError>, cx: &mut Cx<'_>) {
+        match (&mut self.listed, &mut self.signed) {
+            (Some(Listed { fetch, remote: Some(remote), known, .. }), _) if fetch.id == id => {
+                remote.on_fetched(reply, known, cx);
+            }
+            (_, Some(signed)) => signed.on_fetched(id, reply, cx),
+            _ => {}
+        }
+    }
+}
+
+/// A signed key has three parts between dots.
+fn is_signed(key: &[u8]) -> bool {
+    key.iter().filter(|byte| **byte == b'.').count() == 2
+}
+
+impl From<Refusal> for Outcome {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal, Claimed::default())
+    }
+}
+
+impl From<KeyProblem> for Outcome {
+    fn from(problem: KeyProblem) -> Self {
+        Refusal::from(problem).into()
+    }
+}
+
+impl Scheme {
+    fn new(scheme: config::ApiKeyScheme, others: &[Self]) -> Result<Self, ConfigError> {
+        if others.iter().any(|other| other.name == scheme.name) {
+            return Err(ConfigError::at("name", format!("`{}` is configured twice", scheme.name)));
+        }
+        let places: Vec<TokenSource> = scheme.sources.into_iter().map(Into::into).collect();
+        let sources = Sources::new(places).map_err(|error| error.under("sources"))?;
+        Ok(Self { name: scheme.name, sources, kind: scheme.token_type })
+    }
+}
+
+impl Listed {
+    fn new(fetch: FetchKey, config: ListedKeys) -> Result<Self, ConfigError> {
+        if config.hash_key.len() < MIN_HASH_KEY {
+            let problem = "too short: give at least 32 characters, such as `openssl rand -hex 32` makes";
+            return Err(ConfigError::at("hash_key", problem));
+        }
+        let (known, remote) = match config.keys {
+            ApiKeyList::Inline(keys) => (Known::new(keys).map_err(|error| error.under("keys.inline"))?, None),
+            ApiKeyList::Remote(document) => (Known::default(), Some(fetched(fetch, &document)?)),
+        };
+        Ok(Self { fetch, keyed: Keyed(HMAC::new(&config.hash_key)), known, remote })
+    }
+
+    fn find(&self, key: &[u8], cx: &Cx<'_>) -> Option<Rc<ApiKey>> {
         if key.len() > MAX_KEY || !self.is_usable(cx) {
             return None;
         }
-        let mut hash = self.keyed;
+        let Keyed(mut hash) = self.keyed.clone();
         hash.update(key);
         self.known.0.get(&hash.finalize()).map(Rc::clone)
     }
@@ -139,35 +258,18 @@ impl ApiKeys {
             return Outcome::Wait(on, deadline);
         }
         let problem = if self.is_usable(cx) { KeyProblem::Unknown } else { KeyProblem::Unavailable };
-        Outcome::Refused(problem.into())
+        problem.into()
     }
 
     /// Whether the list is there, and not too old to be trusted.
     fn is_usable(&self, cx: &Cx<'_>) -> bool {
         self.remote.as_ref().is_none_or(|remote| remote.is_usable(cx.host.monotonic()))
     }
-
-    /// The places of all schemes, unless keys stay in the request.
-    pub fn places(&self) -> impl Iterator<Item = &TokenSource> {
-        self.schemes.iter().filter(|_| !self.forward).flat_map(|(_, sources)| sources.places())
-    }
-
-    pub fn on_tick(&mut self, cx: &mut Cx<'_>) {
-        if let Some(remote) = &mut self.remote {
-            remote.on_tick(&mut self.known, cx);
-        }
-    }
-
-    pub fn on_fetched(&mut self, reply: Result<&HttpReply, CalloutError>, cx: &mut Cx<'_>) {
-        if let Some(remote) = &mut self.remote {
-            remote.on_fetched(reply, &mut self.known, cx);
-        }
-    }
 }
 
 fn fetched(key: FetchKey, document: &RemoteDocument) -> Result<Remote, ConfigError> {
     let remote = Remote::new(&KIND, key, "api keys".to_owned(), document, "");
-    remote.map_err(|problem| ConfigError::at("list.remote", problem))
+    remote.map_err(|problem| ConfigError::at("keys.remote", problem))
 }
 
 impl Known {
@@ -176,7 +278,10 @@ impl Known {
         for (index, key) in keys.into_iter().enumerate() {
             let at = |place: &str, problem: String| ConfigError::at(format!("[{index}].{place}"), problem);
             let hash = from_hex(&key.hash).ok_or_else(|| {
-                at("hash", "not 64 hexadecimal digits, as `openssl dgst -sha256 -hmac` prints them".to_owned())
+                at(
+                    "hash",
+                    "not 64 hexadecimal digits, as `openssl dgst -sha256 -hmac` prints them".to_owned(),
+                )
             })?;
             let key = ApiKey::new(key).map_err(|(place, problem)| at(place, problem))?;
             if known.insert(hash, Rc::new(key)).is_some() {
@@ -227,11 +332,11 @@ impl ApiKey {
     }
 
     /// Whether the key may be used now, here, and by this caller.
-    fn check(&self, api: &str, cx: &Cx<'_>) -> Result<(), KeyProblem> {
+    fn check(&self, api: Option<&Api>, cx: &Cx<'_>) -> Result<(), KeyProblem> {
         if cx.host.now() >= self.expires {
             return Err(KeyProblem::Expired);
         }
-        if !self.apis.is_empty() && !self.apis.iter().any(|name| name == api) {
+        if !self.apis.is_empty() && !self.apis.iter().any(|name| api.is_some_and(|api| *name == api.name)) {
             return Err(KeyProblem::Api);
         }
         if !self.networks.is_empty() {

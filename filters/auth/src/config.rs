@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 
 mod api_keys;
 mod defaults;
+mod introspection;
 
-pub use api_keys::{ApiKey, ApiKeyList, ApiKeyScheme, ApiKeys, KeySource};
+pub use api_keys::{ApiKey, ApiKeyList, ApiKeyScheme, ApiKeys, KeySource, KeyType, ListedKeys};
+pub use introspection::{Introspection, IntrospectionClient};
 
 /// Configuration of the auth filter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -138,6 +140,9 @@ pub enum Jwks {
     Pem(String),
     /// A URL that gives either, fetched through an Envoy cluster.
     Remote(RemoteDocument),
+    /// No keys: the issuer is asked about each token (RFC 7662). All tokens that are not JWTs are taken for this
+    /// issuer's, so that one at most may be so.
+    Introspection(Introspection),
 }
 
 /// A document that is fetched and kept fresh.

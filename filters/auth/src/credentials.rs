@@ -14,7 +14,7 @@ use enforcer_core::{
 };
 
 use crate::{
-    api_keys::{self, ApiKey, ApiKeys},
+    api_keys::{self, ApiKeys},
     config::Requirement,
     policy::{Policy, Target},
     refusal::{Claimed, KeyProblem, Refusal},
@@ -22,7 +22,7 @@ use crate::{
     verifier::{Outcome, Verified, Verifier},
 };
 
-/// Names the fetch of the API keys; issuers' keys count from zero.
+/// Fetches for API keys are named from here on, those of issuers' keys from zero.
 pub const API_KEYS: u32 = 1 << 31;
 
 /// Everything that callers can show.
@@ -49,7 +49,8 @@ pub enum Verdict<'h> {
 #[derive(Debug, Default)]
 pub struct Admitted<'h> {
     token: Option<Bearer<'h>>,
-    keys: Vec<Rc<ApiKey>>,
+    /// Who calls, by each API key.
+    keys: Vec<Part<Caller>>,
 }
 
 /// A token that was verified, and where it was.
@@ -145,7 +146,7 @@ impl Credentials {
         }
         for scheme in &requirement.api_keys {
             let key = self.key(scheme, asking, cx)?;
-            if admitted.keys.first().is_some_and(|other| other.caller.consumer != key.caller.consumer) {
+            if admitted.keys.first().is_some_and(|other| other.consumer != key.consumer) {
                 return Err(KeyProblem::Mixed.into());
             }
             admitted.keys.push(key);
@@ -169,11 +170,11 @@ impl Credentials {
         asking.token.insert(token).clone()
     }
 
-    fn key(&mut self, scheme: &str, asking: &Asking<'_, '_>, cx: &mut Cx<'_>) -> Result<Rc<ApiKey>, Stop> {
+    fn key(&mut self, scheme: &str, asking: &Asking<'_, '_>, cx: &mut Cx<'_>) -> Result<Part<Caller>, Stop> {
         let Some(keys) = &mut self.api_keys else { return Err(KeyProblem::Missing.into()) };
-        match keys.find(scheme, asking.policy.api_name(asking.target), cx, asking.may_wait) {
+        match keys.find(scheme, asking.policy.api(asking.target), cx, asking.may_wait) {
             api_keys::Outcome::Good(key) => Ok(key),
-            api_keys::Outcome::Refused(refusal) => Err(refusal.into()),
+            api_keys::Outcome::Refused(refusal, claimed) => Err(Stop::Refused(refusal, claimed)),
             api_keys::Outcome::Wait(on, deadline) => Err(Stop::Wait(on, deadline)),
         }
     }
@@ -198,7 +199,7 @@ impl Credentials {
 
     pub fn on_fetched(&mut self, id: u32, reply: Result<&HttpReply, CalloutError>, cx: &mut Cx<'_>) {
         match &mut self.api_keys {
-            Some(keys) if id == API_KEYS => keys.on_fetched(reply, cx),
+            Some(keys) if id >= API_KEYS => keys.on_fetched(id, reply, cx),
             _ => self.verifier.on_fetched(id, reply, cx),
         }
     }
@@ -213,7 +214,7 @@ impl Admitted<'_> {
     /// Who calls, by all credentials together; where two tell the same, the first counts, a token before keys.
     pub fn caller(&self) -> Part<Caller> {
         let token = self.token.iter().map(|token| &token.verified.caller);
-        let mut all = token.chain(self.keys.iter().map(|key| &key.caller));
+        let mut all = token.chain(&self.keys);
         let Some(first) = all.next() else { return Part::default() };
         let mut together = None;
         for other in all {

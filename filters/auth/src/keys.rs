@@ -15,6 +15,8 @@ use crate::{
 /// The keys of one issuer.
 #[derive(Debug)]
 pub enum Keys {
+    /// The issuer is asked about tokens instead.
+    None,
     Inline(KeySet),
     Remote(Box<(Remote, Fetched)>),
 }
@@ -45,18 +47,20 @@ pub enum Lookup<'a> {
 }
 
 impl Keys {
-    /// `id` names the issuer among those of its filter.
-    pub fn new(filter: &'static str, id: u32, issuer: &Issuer) -> Result<Self, String> {
+    /// `fetch` names the issuer's fetch among those of its filter.
+    pub fn new(fetch: FetchKey, issuer: &Issuer) -> Result<Self, String> {
         let allowed = issuer.algorithms.as_deref();
         let inline = |text: &[u8]| KeySet::read(text, Origin::Inline, allowed);
         Ok(match &issuer.jwks {
             Jwks::Inline(set) => Self::Inline(inline(set.to_string().as_bytes())?),
             Jwks::Pem(text) => Self::Inline(inline(text.as_bytes())?),
+            Jwks::Introspection(_) => Self::None,
             Jwks::Remote(config) => {
                 // What one issuer can use of an answer, another may not.
-                let names: Vec<_> = allowed.unwrap_or_default().iter().map(|allowed| allowed.name()).collect();
+                let names: Vec<_> =
+                    allowed.unwrap_or_default().iter().map(|allowed| allowed.name()).collect();
                 let owner = format!("issuer `{}`", issuer.issuer);
-                let remote = Remote::new(&KIND, FetchKey { filter, id }, owner, config, &names.join(","))?;
+                let remote = Remote::new(&KIND, fetch, owner, config, &names.join(","))?;
                 Self::Remote(Box::new((remote, Fetched { keys: None, allowed: issuer.algorithms.clone() })))
             }
         })
@@ -71,6 +75,7 @@ impl Keys {
         may_wait: bool,
     ) -> Lookup<'_> {
         let (remote, fetched) = match self {
+            Self::None => return Lookup::Unknown,
             Self::Inline(keys) => return keys.find(kid, algorithm).into(),
             Self::Remote(remote) => &mut **remote,
         };
@@ -88,7 +93,7 @@ impl Keys {
     /// Names the keys in use; `None` when there are none, or they are too old to be trusted.
     pub fn generation(&self, host: &dyn Host) -> Option<u32> {
         match self {
-            Self::Inline(_) => Some(0),
+            Self::None | Self::Inline(_) => Some(0),
             Self::Remote(remote) => remote.0.generation(host.monotonic()),
         }
     }

@@ -13,6 +13,7 @@ pub mod claims;
 pub mod config;
 pub mod credentials;
 pub mod der;
+pub mod introspection;
 pub mod json;
 pub mod jwk;
 pub mod keys;
@@ -25,6 +26,7 @@ pub mod signature;
 pub mod source;
 pub mod token;
 pub mod verifier;
+pub mod wso2;
 
 use std::{mem, time::Duration};
 
@@ -42,11 +44,12 @@ use enforcer_core::{
 
 use crate::{
     api_keys::ApiKeys,
-    config::{ApiKeyList, AuthConfig, Jwks, RemoteDocument},
+    config::{ApiKeyList, AuthConfig, Jwks},
     credentials::{API_KEYS, Admitted, Credentials, Verdict},
     policy::{Policy, Target, Wanted},
     refusal::{Claimed, Refusal},
     source::Sources,
+    token::Form,
     verifier::Verifier,
 };
 
@@ -80,11 +83,12 @@ impl Filter for Auth {
     type Exchange = ();
 
     fn new(mut config: AuthConfig, capabilities: Capabilities) -> Result<Self, ConfigError> {
-        let clusters = documents(&config).map(|document| document.cluster.clone()).collect();
+        let clusters = clusters(&config).cloned().collect();
         let claim_headers = config.issuers.iter().flat_map(|issuer| &issuer.claim_headers);
         let claim_headers = claim_headers.map(|mapping| mapping.header.to_ascii_lowercase()).collect();
         let fetch = FetchKey { filter: Self::NAME, id: API_KEYS };
-        let api_keys = config.api_keys.take().map(|keys| ApiKeys::new(fetch, keys)).transpose();
+        let api_keys =
+            config.api_keys.take().map(|keys| ApiKeys::new(fetch, keys, &config, capabilities)).transpose();
         let api_keys = api_keys.map_err(|error| error.under("api_keys"))?;
         let schemes = api_keys.iter().flat_map(ApiKeys::names).map(str::to_owned).collect();
         let sources = Sources::new(mem::take(&mut config.token_sources));
@@ -99,13 +103,19 @@ impl Filter for Auth {
                 sources: sources.map_err(|error| error.under("token_sources"))?,
                 forward_token: config.forward_token,
                 api_keys,
-                verifier: Verifier::new(Self::NAME, config, capabilities)?,
+                verifier: Verifier::new(
+                    FetchKey { filter: Self::NAME, id: 0 },
+                    Form::Strict,
+                    config,
+                    capabilities,
+                )?,
             },
         })
     }
 
     fn needs(&self) -> Needs {
-        let attributes = if self.credentials.api_keys.is_some() { vec!["source.address"] } else { Vec::new() };
+        let attributes =
+            if self.credentials.api_keys.is_some() { vec!["source.address"] } else { Vec::new() };
         Needs { clusters: self.clusters.clone(), attributes, ..Needs::default() }
     }
 
@@ -202,14 +212,17 @@ impl Auth {
     }
 }
 
-/// The documents that are fetched.
-fn documents(config: &AuthConfig) -> impl Iterator<Item = &RemoteDocument> {
-    let issuers = config.issuers.iter().filter_map(|issuer| match &issuer.jwks {
-        Jwks::Remote(document) => Some(document),
+/// The clusters that are called.
+fn clusters(config: &AuthConfig) -> impl Iterator<Item = &String> {
+    let signers = config.api_keys.iter().flat_map(|keys| &keys.signed);
+    let issuers = config.issuers.iter().chain(signers).filter_map(|issuer| match &issuer.jwks {
+        Jwks::Remote(document) => Some(&document.cluster),
+        Jwks::Introspection(server) => Some(&server.cluster),
         Jwks::Inline(_) | Jwks::Pem(_) => None,
     });
-    issuers.chain(config.api_keys.iter().filter_map(|keys| match &keys.list {
-        ApiKeyList::Remote(document) => Some(document),
+    let listed = config.api_keys.iter().filter_map(|keys| keys.listed.as_ref());
+    issuers.chain(listed.filter_map(|listed| match &listed.keys {
+        ApiKeyList::Remote(document) => Some(&document.cluster),
         ApiKeyList::Inline(_) => None,
     }))
 }

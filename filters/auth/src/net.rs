@@ -61,9 +61,7 @@ fn is_like(pattern: &str, text: &str) -> bool {
     let (middle, last) = others.rsplit_once('*').unwrap_or(("", others));
     let rest = text.strip_prefix(first).and_then(|rest| rest.strip_suffix(last));
     let mut pieces = middle.split('*');
-    rest.is_some_and(|rest| {
-        pieces.try_fold(rest, |rest, piece| Some(rest.split_once(piece)?.1)).is_some()
-    })
+    rest.is_some_and(|rest| pieces.try_fold(rest, |rest, piece| Some(rest.split_once(piece)?.1)).is_some())
 }
 
 #[cfg(test)]
@@ -96,7 +94,9 @@ mod tests {
 
     #[test]
     fn what_is_no_network_is_refused() {
-        for text in ["", "10.0.0", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/-1", "a.example", "1.2.3.4:80"] {
+        for text in
+            ["", "10.0.0", "10.0.0.0/33", "::/129", "10.0.0.0/", "10.0.0.0/-1", "a.example", "1.2.3.4:80"]
+        {
             assert_eq!(Network::parse(text), None, "{text}");
         }
     }

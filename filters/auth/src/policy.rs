@@ -127,7 +127,8 @@ impl Policy {
                 let problem = "nobody may issue tokens: name somebody in `issuers`";
                 return Err(ConfigError::at(format!("[{index}].jwt"), problem));
             }
-            if let Some(stranger) = requirement.api_keys.iter().find(|name| !self.key_schemes.contains(name)) {
+            if let Some(stranger) = requirement.api_keys.iter().find(|name| !self.key_schemes.contains(name))
+            {
                 let problem = format!("`{stranger}` is not among `api_keys.schemes`; add it there");
                 return Err(ConfigError::at(format!("[{index}].api_keys"), problem));
             }
@@ -190,11 +191,6 @@ impl Policy {
         Err(Refusal::Scope { template, how_many, scopes: scopes.join(" ") })
     }
 
-    /// Name of the API; empty where none is configured.
-    pub fn api_name(&self, target: &Target) -> &str {
-        self.api(target).map_or("", |api| api.name.as_str())
-    }
-
     /// What a request calls, as later filters see it.
     pub fn called(&self, target: &Target) -> Part<Called> {
         let protected = target.api.and_then(|index| self.apis.as_ref()?.1.get(index));
@@ -223,7 +219,8 @@ impl Policy {
         operation.map_or("/*", |operation| operation.path.as_str())
     }
 
-    fn api(&self, target: &Target) -> Option<&Api> {
+    /// The API; `None` where none is configured.
+    pub fn api(&self, target: &Target) -> Option<&Api> {
         Some(&self.apis.as_ref()?.1.get(target.api?)?.api)
     }
 }

@@ -65,6 +65,10 @@ pub enum Refusal {
     },
     /// No API key that would do.
     ApiKey(KeyProblem),
+    /// The authorization server does not know the token, or it is no longer good.
+    Inactive,
+    /// The authorization server that would know cannot be asked.
+    IntrospectionUnavailable,
     /// The issuer's keys cannot be had.
     KeysUnavailable,
     /// The worker has spent what it may on signatures.
@@ -174,6 +178,8 @@ impl Refusal {
                 KeyProblem::Mixed => named!("auth_api_keys_mixed"),
                 KeyProblem::Unavailable => named!("auth_api_keys_unavailable"),
             },
+            Self::Inactive => named!("auth_token_inactive"),
+            Self::IntrospectionUnavailable => named!("auth_introspection_unavailable"),
             Self::KeysUnavailable => named!("auth_keys_unavailable"),
             Self::Busy => named!("auth_busy"),
         }
@@ -209,6 +215,7 @@ impl Refusal {
             | Self::Kind
             | Self::Bound
             | Self::Revoked
+            | Self::Inactive
             | Self::RequiredClaim { .. }
             | Self::Audience { .. } => (fault::INVALID_CREDENTIALS, "Invalid JWT token".into()),
             Self::Scope { template, .. } => (
@@ -221,16 +228,17 @@ impl Refusal {
             Self::ApiKey(KeyProblem::Unavailable) => {
                 (fault::KEYS_UNAVAILABLE, "The API key cannot be verified at the moment".into())
             }
-            Self::KeysUnavailable | Self::Busy => {
+            Self::KeysUnavailable | Self::IntrospectionUnavailable | Self::Busy => {
                 (fault::KEYS_UNAVAILABLE, "The token cannot be verified at the moment".into())
             }
         };
         let fault = Fault::new(code, description, self.detail());
         match self {
             Self::Path(_) | Self::NoOperation => fault,
-            Self::KeysUnavailable | Self::Busy | Self::ApiKey(KeyProblem::Unavailable) => {
-                fault.with_header("retry-after", "1")
-            }
+            Self::KeysUnavailable
+            | Self::IntrospectionUnavailable
+            | Self::Busy
+            | Self::ApiKey(KeyProblem::Unavailable) => fault.with_header("retry-after", "1"),
             _ => fault.with_header("www-authenticate", self.challenge(realm, dialect)),
         }
     }
@@ -307,10 +315,13 @@ impl fmt::Display for Refusal {
                 KeyProblem::Mixed => "the API keys are of different consumers",
                 KeyProblem::Unavailable => "the list of API keys is not available",
             }),
+            Self::Inactive => f.write_str("the authorization server says that it is not active"),
+            Self::IntrospectionUnavailable => f.write_str("the authorization server cannot be asked about it"),
             Self::KeysUnavailable => f.write_str("the issuer's keys are not available"),
-            Self::Busy => {
-                f.write_str("this worker has checked as many signatures as `verification_budget` allows")
-            }
+            Self::Busy => f.write_str(
+                "this worker checks as many signatures as `verification_budget` allows, or asks about as many tokens \
+                 as it may",
+            ),
         }
     }
 }

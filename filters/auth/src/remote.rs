@@ -285,9 +285,7 @@ impl Remote {
         let due = match (&self.last, &self.used) {
             (Some(last), _) if last.failures > 0 => last.next,
             // A gateway that was told to refresh more often has not forgotten the fetch of its predecessor.
-            (Some(last), Some(used)) => {
-                last.next.min(used.at.saturating_add(self.config.refresh.duration()))
-            }
+            (Some(last), Some(used)) => last.next.min(used.at.saturating_add(self.config.refresh.duration())),
             _ => Duration::ZERO,
         };
         due.saturating_sub(now)

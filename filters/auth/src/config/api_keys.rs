@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{HeaderSource, RemoteDocument, TokenSource, defaults};
+use super::{HeaderSource, Issuer, RemoteDocument, TokenSource, defaults};
 
 /// API keys: where requests carry them, and which there are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -11,11 +11,13 @@ use super::{HeaderSource, RemoteDocument, TokenSource, defaults};
 pub struct ApiKeys {
     /// Where keys are, by the names that operations ask for.
     pub schemes: Vec<ApiKeyScheme>,
-    /// The key of the keyed hash under which API keys are listed, as text of at least 32 characters. Without it, a
-    /// list that leaks does not let anybody try out likely keys.
-    pub hash_key: String,
-    /// Which keys there are.
-    pub list: ApiKeyList,
+    /// Keys that are listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub listed: Option<ListedKeys>,
+    /// Keys that are signed tokens, as WSO2 API Manager issues them: who signs. Such keys
+    /// often have no `exp`: `require_exp: false` accepts them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub signed: Vec<Issuer>,
     /// Leave keys in the request for the backend.
     #[serde(default, skip_serializing_if = "defaults::is_false")]
     pub forward: bool,
@@ -28,6 +30,31 @@ pub struct ApiKeyScheme {
     pub name: String,
     /// Where its key is. A request with keys in two of these places, or two in one, is refused.
     pub sources: Vec<KeySource>,
+    /// Which kind of signed keys is accepted there.
+    #[serde(default, skip_serializing_if = "defaults::is_default")]
+    pub token_type: KeyType,
+}
+
+/// `token_type` of a signed key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub enum KeyType {
+    /// What WSO2's developer portal issues to subscribers.
+    #[default]
+    #[serde(rename = "apiKey")]
+    ApiKey,
+    /// What WSO2's publisher portal issues for trying an API out, to be sent as `Internal-Key`.
+    InternalKey,
+}
+
+/// API keys that are listed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListedKeys {
+    /// The key of the keyed hash under which they are listed, as text of at least 32 characters. Without it, a
+    /// list that leaks does not let anybody try out likely keys.
+    pub hash_key: String,
+    /// Which keys there are.
+    pub keys: ApiKeyList,
 }
 
 /// A place in a request where a key may be.
@@ -80,6 +107,16 @@ pub struct ApiKey {
     /// against other people's pages, not against other programs, which can send any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_referers: Vec<String>,
+}
+
+impl KeyType {
+    pub fn of_name(name: &str) -> Option<Self> {
+        match name {
+            "apiKey" => Some(Self::ApiKey),
+            "InternalKey" => Some(Self::InternalKey),
+            _ => None,
+        }
+    }
 }
 
 impl From<KeySource> for TokenSource {

@@ -104,7 +104,10 @@ mod tests {
             next: Duration::from_nanos(3),
             failures: 4,
         };
-        assert_eq!(Attempt::decode(&[&attempt.encode()[..], b"text"].concat()), Some((attempt, &b"text"[..])));
+        assert_eq!(
+            Attempt::decode(&[&attempt.encode()[..], b"text"].concat()),
+            Some((attempt, &b"text"[..]))
+        );
         assert_eq!(Attempt::decode(&[0; 27]), None);
     }
 }

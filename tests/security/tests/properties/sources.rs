@@ -1,6 +1,9 @@
 //! A token is found in one place or in none, and taken out of the request it is gone.
 
-use enforcer_auth::{config::TokenSource, source::{Sources, remove}};
+use enforcer_auth::{
+    config::TokenSource,
+    source::{Sources, remove},
+};
 use enforcer_core::{edits::Edits, headers::HeaderMap};
 use proptest::{collection::vec, prelude::*};
 use serde_json::json;
