@@ -272,7 +272,7 @@ mod tests {
             let (mut asker, host) = (asker(), NativeHost::new());
             ask(&mut asker, &host, "a").0.unwrap();
             assert_eq!(answer(&mut asker, &host, 101, status, body), "a: failed", "{status} {body}");
-            assert_eq!(ask(&mut asker, &host, "b"), (Err(Refusal::IntrospectionUnavailable), None));
+            assert!(matches!(ask(&mut asker, &host, "b"), (Err(Refusal::IntrospectionUnavailable), None)));
             host.advance(PAUSE);
             assert!(matches!(ask(&mut asker, &host, "b"), (Ok(102), Some(_))));
         }
