@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::{
     analytics,
     diagnostic::{Diagnostic, Diagnostics},
-    envoy, fetch, issuers, limits,
+    envoy, fetch, issuers, keys, limits,
     model::{Access, Alternative, Api, ApiModel, Backend, slug},
     openapi,
     settings::{self, ScopeRule, Settings},
@@ -99,7 +99,7 @@ impl Gateway {
         distinct_locations(&apis, findings);
         known_schemes(&settings, &apis, document.view(), findings);
         let folder = input.settings.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
-        let key_files = settings.issuers.iter().filter_map(|issuer| issuers::key_file(issuer, folder));
+        let key_files = settings.all_issuers().filter_map(|issuer| issuers::key_file(issuer, folder));
         files.extend(key_files.filter_map(|path| path.canonicalize().ok()));
         let mut gateway = Self {
             backends: Vec::new(),
@@ -121,13 +121,13 @@ impl Gateway {
         gateway.name_backends();
         let ca_file = gateway.settings.defaults.ca_file.clone();
         let context = issuers::Context {
-            file: document.view(),
+            list: document.view().descend(["issuers"]),
             folder,
             ca_file: ca_file.as_deref(),
             development: input.development,
             online: input.online,
         };
-        gateway.find_keys(context, findings);
+        gateway.find_keys(document.view(), context, findings);
         gateway.configure_auth(document.view(), findings);
         gateway.ratelimit = limits::configure(&gateway.model, &gateway.settings, document.view(), findings);
         gateway.configure_analytics(document.view(), findings);
@@ -201,7 +201,7 @@ impl Gateway {
         }
     }
 
-    fn find_keys(&mut self, context: issuers::Context<'_>, findings: &mut Diagnostics) {
+    fn find_keys(&mut self, file: View<'_>, context: issuers::Context<'_>, findings: &mut Diagnostics) {
         let mut taken = BTreeSet::new();
         let servers = &mut self.key_servers;
         // Issuers on one server share its cluster.
@@ -214,8 +214,12 @@ impl Gateway {
             servers.push((name.clone(), url.clone()));
             name
         };
-        let resolved = issuers::resolve(&self.settings.issuers, context, &mut cluster, findings);
-        self.auth.issuers = resolved;
+        self.auth.issuers = issuers::resolve(&self.settings.issuers, context, &mut cluster, findings);
+        if let Some(keys) = &self.settings.keys {
+            let context = issuers::Context { list: file.descend(["keys", "issuers"]), ..context };
+            let signed = issuers::resolve(&keys.issuers, context, &mut cluster, findings);
+            self.auth.api_keys = keys::resolve(keys, signed, &self.model, file, &mut cluster, findings);
+        }
     }
 
     fn configure_analytics(&mut self, file: View<'_>, findings: &mut Diagnostics) {
@@ -277,7 +281,8 @@ impl Gateway {
         }
         if self.settings.issuers.is_empty() {
             missing_issuers(&self.model, file, findings);
-        } else if !findings.failed() && self.auth.issuers.len() == self.settings.issuers.len() {
+        }
+        if !findings.failed() && self.auth.issuers.len() == self.settings.issuers.len() {
             // The filter has the last word on its configuration; what it refuses must not reach Envoy.
             if let Err(error) = Auth::new(self.auth.clone(), Capabilities::default()) {
                 findings.push(refused(&error, &self.model, file));
@@ -372,15 +377,16 @@ fn requirements(access: &Access, rule: ScopeRule) -> Option<Vec<Requirement>> {
 }
 
 fn all_requirements(access: &Access, rule: ScopeRule) -> Vec<Requirement> {
-    let one = |way: &Alternative| match way {
-        Alternative::Anonymous => Requirement::default(),
-        Alternative::Token { scopes } => {
-            let scopes = (!scopes.is_empty()).then(|| match rule {
-                ScopeRule::All => Scopes::AllOf(scopes.clone()),
-                ScopeRule::Any => Scopes::AnyOf(scopes.clone()),
-            });
-            Requirement { jwt: Some(JwtRequirement { issuers: Vec::new(), scopes }) }
-        }
+    let token = |scopes: &Vec<String>| JwtRequirement {
+        issuers: Vec::new(),
+        scopes: (!scopes.is_empty()).then(|| match rule {
+            ScopeRule::All => Scopes::AllOf(scopes.clone()),
+            ScopeRule::Any => Scopes::AnyOf(scopes.clone()),
+        }),
+    };
+    let one = |way: &Alternative| Requirement {
+        jwt: way.token.as_ref().map(token),
+        api_keys: way.keys.iter().map(keys::scheme_name).collect(),
     };
     access.0.iter().map(one).collect()
 }
@@ -410,10 +416,7 @@ fn common_header(model: &ApiModel, findings: &mut Diagnostics) -> Option<String>
 }
 
 fn missing_issuers(model: &ApiModel, file: View<'_>, findings: &mut Diagnostics) {
-    let wants = |api: &&Api| {
-        api.access.knows_token()
-            || api.operations.iter().any(|op| op.access.as_ref().is_some_and(Access::knows_token))
-    };
+    let wants = |api: &&Api| api.accesses().any(Access::knows_token);
     if let Some(api) = model.apis.iter().find(wants) {
         let place = if file.node.is_null() { api.place.clone() } else { file.place() };
         findings.push(
@@ -433,6 +436,15 @@ fn refused(error: &ConfigError, model: &ApiModel, file: View<'_>) -> Diagnostic 
         ["apis", index, ..] => {
             let api = index.parse::<usize>().ok().and_then(|index| model.apis.get(index));
             api.map_or_else(|| file.place(), |api| api.place.clone())
+        }
+        ["api_keys", rest @ ..] => {
+            let rest = rest.iter().filter_map(|step| match *step {
+                "listed" | "keys" | "remote" => None,
+                "inline" => Some("list"),
+                "signed" => Some("issuers"),
+                other => Some(other),
+            });
+            file.descend(["keys"].into_iter().chain(rest)).place()
         }
         ["issuers", ..] => file.descend(steps.iter().copied()).place(),
         _ => file.descend(["auth"].into_iter().chain(steps.iter().copied())).place(),

@@ -6,6 +6,7 @@ use enforcer_auth::{
     config::{Algorithm, Issuer},
     jwk::{KeySet, Origin},
 };
+use enforcer_core::units::Span;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
@@ -22,8 +23,8 @@ use crate::{
 /// What resolving depends on besides the setting itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
-    /// `enforcer.yaml`, to point at; the list of issuers is below it.
-    pub file: View<'a>,
+    /// The list of issuers, to point at.
+    pub list: View<'a>,
     /// Folder that key files are relative to.
     pub folder: &'a Path,
     pub ca_file: Option<&'a str>,
@@ -43,7 +44,7 @@ pub fn resolve(
 ) -> Vec<Issuer> {
     let mut resolved: Vec<Issuer> = Vec::new();
     for (index, issuer) in issuers.iter().enumerate() {
-        let view = context.file.descend(["issuers", index.to_string().as_str()]);
+        let view = context.list.descend([index.to_string().as_str()]);
         if resolved.iter().any(|other| other.issuer == issuer.issuer) {
             findings.push(
                 Diagnostic::error(format!("the issuer `{}` is here a second time", issuer.issuer))
@@ -74,6 +75,16 @@ fn resolve_one(
         .help(
             "name your own authorization server; the demo and `enforcer token` are for trying things out",
         ));
+    }
+    if let Some(introspection) = &issuer.introspection {
+        let url = &introspection.url;
+        let server = key_server(url).map_err(|problem| {
+            Diagnostic::error(format!("the introspection endpoint `{url}` {problem}"))
+                .at(view.descend(["introspection", "url"]).place())
+                .help("give an https URL: `url: https://idp.example.com/introspect`")
+        })?;
+        let jwks = asked(introspection, &cluster(&server));
+        return jwks.and_then(|jwks| configured(issuer, jwks)).map_err(|error| unfit(&error, view));
     }
     let jwks = match issuer.jwks.as_deref() {
         Some(url) if is_remote(url) => {
@@ -113,24 +124,39 @@ fn resolve_one(
             remote(issuer, &url, &cluster(&server))
         }
     };
-    configured(issuer, jwks).map_err(|error| {
-        Diagnostic::error(format!("the filter cannot be configured for this issuer: {error}"))
-            .at(view.place())
-    })
+    configured(issuer, jwks).map_err(|error| unfit(&error, view))
+}
+
+fn unfit(error: &serde_json::Error, view: View<'_>) -> Diagnostic {
+    Diagnostic::error(format!("the filter cannot be configured for this issuer: {error}")).at(view.place())
+}
+
+/// Fields keep their names here too.
+fn asked(introspection: &settings::Introspection, cluster: &str) -> Result<Value, serde_json::Error> {
+    let mut value = serde_json::to_value(introspection)?;
+    if let Some(map) = value.as_object_mut() {
+        map.insert("cluster".to_owned(), json!(cluster));
+    }
+    Ok(json!({"introspection": value}))
 }
 
 /// Settings of an issuer that are about fetching its keys.
 const FETCHING: [&str; 4] = ["timeout", "refresh", "max_stale", "cooldown"];
 
 fn remote(issuer: &settings::Issuer, url: &str, cluster: &str) -> Value {
+    let spans = [issuer.timeout, issuer.refresh, issuer.max_stale, issuer.cooldown];
+    json!({"remote": document(url, cluster, spans)})
+}
+
+/// A document that the filter fetches; `spans` in the order of [`FETCHING`].
+pub fn document(url: &str, cluster: &str, spans: [Option<Span>; 4]) -> Value {
     let mut remote = serde_json::Map::new();
     remote.insert("cluster".to_owned(), json!(cluster));
     remote.insert("url".to_owned(), json!(url));
-    let spans = [issuer.timeout, issuer.refresh, issuer.max_stale, issuer.cooldown];
     for (key, span) in FETCHING.iter().zip(spans) {
         remote.extend(span.map(|span| ((*key).to_owned(), json!(span))));
     }
-    json!({"remote": remote})
+    Value::Object(remote)
 }
 
 /// The fields that the setting and the filter's configuration have in common keep their names and meanings, so
@@ -141,13 +167,14 @@ fn configured(issuer: &settings::Issuer, jwks: Value) -> Result<Issuer, serde_js
         for key in FETCHING {
             map.shift_remove(key);
         }
+        map.shift_remove("introspection");
         map.insert("jwks".to_owned(), jwks);
     }
     Issuer::deserialize(value)
 }
 
 /// The server of a key set's URL. Keys that arrive over plain HTTP could be anybody's, except on this machine.
-fn key_server(url: &str) -> Result<Url, String> {
+pub fn key_server(url: &str) -> Result<Url, String> {
     // A query belongs to the request, not to the server.
     let server = Url::parse(url.split('?').next().unwrap_or(url))?;
     if server.scheme == Scheme::Http && !server.host.is_loopback() {

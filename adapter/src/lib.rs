@@ -12,6 +12,7 @@ pub mod envoy;
 pub mod fetch;
 pub mod gateway;
 pub mod issuers;
+pub mod keys;
 mod limits;
 pub mod model;
 pub mod openapi;

@@ -1,5 +1,6 @@
 //! The middle: what every kind of definition is read into, and every kind of output is made from.
 
+use enforcer_auth::config::KeySource;
 use enforcer_core::units::Span;
 
 use crate::{settings::Cors, source::Place, url::Url};
@@ -78,13 +79,31 @@ pub struct NamedTier {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access(pub Vec<Alternative>);
 
-/// One way to be let in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Alternative {
-    /// Without credentials.
-    Anonymous,
-    /// With a valid token that has these scopes.
-    Token { scopes: Vec<String> },
+/// One way to be let in: with everything in it. With nothing in it: without credentials.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Alternative {
+    /// A valid token that has these scopes.
+    pub token: Option<Vec<String>>,
+    /// An API key in each of these places.
+    pub keys: Vec<KeySource>,
+}
+
+impl Alternative {
+    pub fn anonymous() -> Self {
+        Self::default()
+    }
+
+    pub fn token(scopes: Vec<String>) -> Self {
+        Self { token: Some(scopes), keys: Vec::new() }
+    }
+}
+
+impl Api {
+    /// What the API and its operations ask for.
+    pub fn accesses(&self) -> impl Iterator<Item = &Access> {
+        let own = self.operations.iter().filter_map(|operation| operation.access.as_ref());
+        [&self.access].into_iter().chain(own)
+    }
 }
 
 impl Access {
@@ -93,17 +112,12 @@ impl Access {
     }
 
     pub fn valid_token() -> Self {
-        Self(vec![Alternative::Token { scopes: Vec::new() }])
-    }
-
-    /// Whether nobody gets in without a token.
-    pub fn needs_token(&self) -> bool {
-        !self.0.is_empty() && !self.0.contains(&Alternative::Anonymous)
+        Self(vec![Alternative::token(Vec::new())])
     }
 
     /// Whether a token makes a difference.
     pub fn knows_token(&self) -> bool {
-        self.0.iter().any(|way| matches!(way, Alternative::Token { .. }))
+        self.0.iter().any(|way| way.token.is_some())
     }
 }
 

@@ -10,7 +10,7 @@ mod layout;
 use std::{collections::BTreeSet, sync::Arc};
 
 use enforcer_analytics::config::Sink;
-use enforcer_auth::config::Jwks;
+use enforcer_auth::config::{ApiKeyList, AuthConfig, Jwks};
 use serde_json::{Value, json};
 
 use crate::{
@@ -174,12 +174,8 @@ fn rename_clusters(gateway: &mut Gateway, taken: &BTreeSet<String>) -> BTreeSet<
     for (name, _) in services.filter(|(name, _)| taken.contains(name)) {
         let numbered = (2_u32..).map(|number| format!("{name}_{number}"));
         let Some(free) = numbered.into_iter().find(|free| !used.contains(free)) else { continue };
-        for issuer in &mut gateway.auth.issuers {
-            if let Jwks::Remote(remote) = &mut issuer.jwks
-                && remote.cluster == *name
-            {
-                remote.cluster.clone_from(&free);
-            }
+        for cluster in clusters(&mut gateway.auth).filter(|cluster| **cluster == *name) {
+            cluster.clone_from(&free);
         }
         let sinks = gateway.analytics.iter_mut().flat_map(|analytics| &mut analytics.sinks);
         for sink in sinks.filter_map(Sink::http_mut).filter(|sink| sink.cluster == *name) {
@@ -190,6 +186,23 @@ fn rename_clusters(gateway: &mut Gateway, taken: &BTreeSet<String>) -> BTreeSet<
         *name = free;
     }
     renamed
+}
+
+/// The clusters that the filter calls.
+fn clusters(auth: &mut AuthConfig) -> impl Iterator<Item = &mut String> {
+    let (signed, listed) = match &mut auth.api_keys {
+        Some(keys) => (keys.signed.as_mut_slice(), keys.listed.as_mut()),
+        None => (&mut [][..], None),
+    };
+    let issuers = auth.issuers.iter_mut().chain(signed).filter_map(|issuer| match &mut issuer.jwks {
+        Jwks::Remote(document) => Some(&mut document.cluster),
+        Jwks::Introspection(server) => Some(&mut server.cluster),
+        Jwks::Inline(_) | Jwks::Pem(_) => None,
+    });
+    issuers.chain(listed.into_iter().filter_map(|listed| match &mut listed.keys {
+        ApiKeyList::Remote(document) => Some(&mut document.cluster),
+        ApiKeyList::Inline(_) => None,
+    }))
 }
 
 /// The filters under the names that show whose they are.

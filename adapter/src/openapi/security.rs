@@ -5,6 +5,8 @@
 
 use std::collections::BTreeMap;
 
+use enforcer_auth::config::KeySource;
+
 use crate::{
     diagnostic::Diagnostic,
     model::{Access, Alternative},
@@ -20,6 +22,8 @@ pub(super) type Schemes = BTreeMap<String, Meaning>;
 pub(super) enum Meaning {
     /// A bearer token.
     Token,
+    /// An API key in this place.
+    Key(KeySource),
     /// `auth.schemes` says it may be left out.
     Open,
     /// Not yet; the words say what it is.
@@ -63,7 +67,7 @@ impl Reader<'_> {
                 Some(Need::Jwt) => Meaning::Token,
                 Some(Need::Open) => Meaning::Open,
                 None => match self.library.resolve(scheme) {
-                    Ok(scheme) => meaning(scheme),
+                    Ok(scheme) => meaning(scheme, self.context.settings.keys.is_some()),
                     Err(problem) => {
                         self.findings.push(problem);
                         Meaning::Broken
@@ -181,14 +185,16 @@ impl Reader<'_> {
             );
             return Reading::Broken;
         }
-        let mut token: Option<Vec<String>> = None;
+        let mut way = Alternative::anonymous();
         for (name, scopes) in requirement.entries() {
             match schemes.get(name) {
                 Some(Meaning::Token) => {
                     let Some(asked) = self.scopes(name, scopes) else { return Reading::Broken };
-                    let all = token.get_or_insert_default();
+                    let all = way.token.get_or_insert_default();
                     all.extend(asked.into_iter().filter(|scope| !all.contains(scope)).collect::<Vec<_>>());
                 }
+                Some(Meaning::Key(source)) if way.keys.contains(source) => {}
+                Some(Meaning::Key(source)) => way.keys.push(source.clone()),
                 Some(Meaning::Open) => {}
                 Some(Meaning::Unsupported(kind)) => {
                     return Reading::Unsupported(name.to_owned(), kind.clone());
@@ -204,7 +210,7 @@ impl Reader<'_> {
                 }
             }
         }
-        Reading::Way(token.map_or(Alternative::Anonymous, |scopes| Alternative::Token { scopes }))
+        Reading::Way(way)
     }
 }
 
@@ -224,23 +230,44 @@ impl Reader<'_> {
     }
 }
 
-fn meaning(scheme: View<'_>) -> Meaning {
+/// `keys`: the settings say which API keys there are.
+fn meaning(scheme: View<'_>, keys: bool) -> Meaning {
     let text = |key| scheme.get(key).and_then(|view| view.text()).unwrap_or_default();
     match (text("type"), text("scheme").to_ascii_lowercase().as_str()) {
         ("oauth2" | "openIdConnect", _) | ("http", "bearer") => Meaning::Token,
         ("http", other) => Meaning::Unsupported(format!("`http: {other}`")),
-        ("apiKey", _) => Meaning::Unsupported(format!("an API key in `{}`", text("name"))),
+        ("apiKey", _) if keys => key(text("in"), text("name")),
+        ("apiKey", _) => Meaning::Unsupported(format!("{API_KEY} `{}`", text("name"))),
         ("mutualTLS", _) => Meaning::Unsupported("a client certificate".to_owned()),
         ("", _) => Meaning::Unsupported("without a type".to_owned()),
         (other, _) => Meaning::Unsupported(format!("of type `{other}`")),
     }
 }
 
+/// Where a key is (OpenAPI 3.1, Security Scheme Object).
+fn key(place: &str, name: &str) -> Meaning {
+    match place {
+        // Names of header fields are the same in upper and lower case.
+        "header" => Meaning::Key(KeySource::Header(name.to_ascii_lowercase())),
+        "query" => Meaning::Key(KeySource::Query(name.to_owned())),
+        "cookie" => Meaning::Key(KeySource::Cookie(name.to_owned())),
+        other => Meaning::Unsupported(format!("an API key in `{other}`, not in header, query or cookie")),
+    }
+}
+
+/// How the words for a key begin.
+const API_KEY: &str = "an API key in";
+
 impl Unverified {
     fn finding(&self, name: &str) -> Diagnostic {
         let Self { kind, alone, place } = self;
+        let list = if kind.starts_with(API_KEY) {
+            "say in enforcer.yaml which keys there are: `keys: {hash_key: ..., list: [...]}`; or "
+        } else {
+            ""
+        };
         let decide = format!(
-            "decide in enforcer.yaml what it means: `auth: {{schemes: {{{name}: jwt}}}}` asks for a token instead, \
+            "{list}decide in enforcer.yaml what it means: `auth: {{schemes: {{{name}: jwt}}}}` asks for a token instead, \
              `{name}: open` for nothing"
         );
         let finding = match alone {

@@ -1,3 +1,5 @@
+use enforcer_auth::config::KeySource;
+
 use super::*;
 use crate::{
     model::{Access, Alternative},
@@ -34,7 +36,7 @@ fn access(api_level: &str, operation: &str, settings: &str) -> Access {
 }
 
 fn token(scopes: &[&str]) -> Alternative {
-    Alternative::Token { scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect() }
+    Alternative::token(scopes.iter().map(|scope| (*scope).to_owned()).collect())
 }
 
 #[test]
@@ -52,7 +54,7 @@ fn requirements_are_an_or_of_ands() {
     assert_eq!(access("security: [{oauth: [a]}]", "", ""), Access(vec![token(&["a"])]));
     assert_eq!(
         access("", "security: [{oauth: [a, b]}, {bearer: []}, {}]", ""),
-        Access(vec![token(&["a", "b"]), token(&[]), Alternative::Anonymous])
+        Access(vec![token(&["a", "b"]), token(&[]), Alternative::anonymous()])
     );
     // Together: one token with the scopes of both.
     assert_eq!(
@@ -78,12 +80,28 @@ fn what_cannot_be_verified_is_never_open() {
     assert_eq!(access("", "security: [{key: []}]", "auth: {schemes: {key: jwt}}"), Access::valid_token());
     assert_eq!(
         access("", "security: [{key: []}]", "auth: {schemes: {key: open}}"),
-        Access(vec![Alternative::Anonymous])
+        Access(vec![Alternative::anonymous()])
     );
     assert_eq!(
         access("", "security: [{key: [], oauth: [a]}]", "auth: {schemes: {key: open}}"),
         Access(vec![token(&["a"])])
     );
+}
+
+#[test]
+fn api_keys_are_asked_for_where_the_settings_say_which_there_are() {
+    let keys = "keys: {hash_key: 0123456789abcdef0123456789abcdef, list: []}";
+    let key = |source: KeySource| Alternative { keys: vec![source], ..Alternative::default() };
+    let header = || KeySource::Header("k".to_owned());
+    assert_eq!(access("security: [{key: []}]", "", keys), Access(vec![key(header())]));
+    assert_eq!(
+        access("", "security: [{key: []}, {oauth: [a]}, {}]", keys),
+        Access(vec![key(header()), token(&["a"]), Alternative::anonymous()])
+    );
+    let together = Alternative { token: Some(vec!["a".to_owned()]), keys: vec![header()] };
+    assert_eq!(access("", "security: [{oauth: [a], key: []}]", keys), Access(vec![together]));
+    let settings = format!("{keys}\nauth: {{schemes: {{key: jwt}}}}");
+    assert_eq!(access("security: [{key: []}]", "", &settings), Access::valid_token());
 }
 
 #[test]

@@ -18,6 +18,8 @@ pub fn check(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) {
     headers(settings, file, findings);
     token_sources(settings, file, findings);
     lifetimes(settings, file, findings);
+    keys(settings, file, findings);
+    keys_or_questions(settings, file, findings);
     if let Some(cors) = &settings.cors {
         findings.take(check_cors(cors).map_err(|problem| problem.at(file.descend(["cors"]).key_place())));
     }
@@ -138,6 +140,42 @@ fn lifetimes(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) {
     }
 }
 
+/// An issuer has keys, or is asked.
+fn keys_or_questions(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) {
+    for (index, issuer) in settings.issuers.iter().enumerate() {
+        if issuer.introspection.is_some() && issuer.jwks.is_some() {
+            let place = file.descend(["issuers", index.to_string().as_str(), "introspection"]);
+            findings.push(
+                Diagnostic::error("the issuer has a `jwks` and is asked about tokens too")
+                    .at(place.key_place())
+                    .help("keep `jwks` for tokens that are JWTs, or `introspection` for any"),
+            );
+        }
+    }
+}
+
+/// Keys are listed in one place.
+fn keys(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) {
+    let Some(keys) = &settings.keys else { return };
+    let listed = keys.list.is_some() || keys.url.is_some();
+    let (problem, help) = match (&keys.list, &keys.url, &keys.hash_key) {
+        (Some(_), Some(_), _) => {
+            ("API keys are in a `list` and at a `url`: it cannot be said which counts", "keep one of the two")
+        }
+        (None, None, _) if keys.issuers.is_empty() => (
+            "nothing says which API keys there are",
+            "give `list: [{hash: ..., consumer: ...}]`, `url: https://portal.example.com/keys`, or `issuers` that sign them",
+        ),
+        (_, _, None) if listed => (
+            "API keys are listed by their hashes, and `hash_key` is missing",
+            "add the key of the hash: `openssl rand -hex 32` makes one",
+        ),
+        _ => return,
+    };
+    let place = file.descend(["keys"]).key_place();
+    findings.push(Diagnostic::error(problem).at(place).help(help));
+}
+
 /// Fetch Standard, section 3.3.5: a credentialed answer must not be for everybody. Envoy would name each
 /// caller's origin instead, which browsers cannot tell from permission.
 pub(crate) fn check_cors(cors: &Cors) -> Result<(), Diagnostic> {
@@ -243,6 +281,27 @@ mod tests {
         one("issuers: [{issuer: a, require_exp: false}]\n", "good for ever");
         assert_eq!(findings("issuers: [{issuer: a, require_exp: false, max_age: 1h}]\n").len(), 0);
         assert_eq!(findings("auth: {token_sources: [{header: {name: x-token, scheme: ''}}]}\n").len(), 0);
+    }
+
+    #[test]
+    fn keys_are_listed_in_one_place() {
+        let found = |rest: &str| findings(&format!("keys: {{hash_key: a{rest}}}\n"));
+        assert_eq!(found(", list: []").len(), 0);
+        assert_eq!(findings("keys: {issuers: [{issuer: a, require_exp: false}]}\n").len(), 0);
+        assert!(findings("keys: {list: []}\n")[0].contains("`hash_key` is missing"));
+        assert_eq!(found(", url: 'https://a.example.com'").len(), 0);
+        assert!(found(", list: [], url: 'https://a.example.com'")[0].contains("which counts"));
+        assert!(found("")[0].contains("nothing says which API keys there are"));
+    }
+
+    #[test]
+    fn an_issuer_has_keys_or_is_asked() {
+        let found = |rest: &str| {
+            let introspection = "introspection: {url: 'https://a.example.com', client: {bearer: b}}";
+            findings(&format!("issuers: [{{issuer: a, {introspection}{rest}}}]\n"))
+        };
+        assert_eq!(found("").len(), 0);
+        assert!(found(", jwks: keys.json")[0].contains("asked about tokens too"));
     }
 
     #[test]

@@ -11,7 +11,9 @@ pub use read::settings;
 
 use std::collections::BTreeMap;
 
-use enforcer_auth::config::{Algorithm, ClaimHeader, RequiredClaim, TokenSource, TokenType};
+use enforcer_auth::config::{
+    Algorithm, ApiKey, ClaimHeader, IntrospectionClient, RequiredClaim, TokenSource, TokenType,
+};
 use enforcer_core::{
     fault::Dialect,
     mode::Mode,
@@ -34,6 +36,9 @@ pub struct Settings {
     /// How callers are authenticated.
     #[serde(default)]
     pub auth: Auth,
+    /// Which API keys there are. Where they are in a request, the definitions' `apiKey` schemes say.
+    #[serde(default)]
+    pub keys: Option<Keys>,
     /// Which web pages of other origins may call. An API's own `x-wso2-cors` goes before it.
     #[serde(default)]
     pub cors: Option<Cors>,
@@ -54,8 +59,15 @@ pub struct Settings {
     pub mode: Mode,
 }
 
+impl Settings {
+    /// Those who issue tokens, and those who sign API keys.
+    pub fn all_issuers(&self) -> impl Iterator<Item = &Issuer> {
+        self.issuers.iter().chain(self.keys.iter().flat_map(|keys| &keys.issuers))
+    }
+}
+
 /// The top-level keys that the design reserves and this version does not read yet.
-pub const NOT_YET: [&str; 1] = ["keys"];
+pub const NOT_YET: [&str; 0] = [];
 
 /// An address the gateway listens on.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -116,6 +128,9 @@ pub struct Issuer {
     /// Absent: found at build time through `/.well-known/openid-configuration` or RFC 8414.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwks: Option<String>,
+    /// Instead of keys: ask the issuer about each token. Tokens that are not JWTs are then taken for this issuer's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub introspection: Option<Introspection>,
     /// One of these must be among the token's `aud`. Empty: `aud` is not looked at.
     #[serde(default)]
     pub audiences: Vec<String>,
@@ -165,6 +180,25 @@ pub struct Issuer {
     /// How soon after a fetch a token with an unknown key id may cause another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cooldown: Option<Span>,
+}
+
+/// An authorization server that is asked about tokens (RFC 7662).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{url: ..., client: {bearer: ...}}`")]
+pub struct Introspection {
+    /// `https://idp.example.com/introspect`.
+    pub url: String,
+    /// As whom to ask.
+    pub client: IntrospectionClient,
+    /// How long an answer may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// How long a token is good without being asked about again, if it does not end before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<Span>,
+    /// How long a bad token is refused without being asked about again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_for: Option<Span>,
 }
 
 /// How callers are authenticated.
@@ -226,6 +260,41 @@ pub struct Limits {
     /// Who may not call at all.
     #[serde(default)]
     pub blocked: Vec<Blocked>,
+}
+
+/// Which API keys there are: those of a `list` or those at a `url`, and those that certain `issuers` sign.
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{hash_key: ..., list: [...]}`")]
+pub struct Keys {
+    /// The key of the keyed hash under which API keys are listed, as text of at least 32 characters:
+    /// `openssl rand -hex 32` makes one.
+    #[serde(default)]
+    pub hash_key: Option<String>,
+    /// The keys themselves, by their hashes.
+    #[serde(default)]
+    pub list: Option<Vec<ApiKey>>,
+    /// Where the list is: `{"keys": [...]}` in JSON, of at most 1 MiB, fetched by the filter and kept fresh.
+    #[serde(default)]
+    pub url: Option<String>,
+    /// Who signs keys that are tokens themselves, as WSO2 API Manager's are; with the fields of other issuers. Such
+    /// keys often have no `exp`: `require_exp: false` accepts them.
+    #[serde(default)]
+    pub issuers: Vec<Issuer>,
+    /// How long one fetch of the list may take.
+    #[serde(default)]
+    pub timeout: Option<Span>,
+    /// Age at which the list is fetched again.
+    #[serde(default)]
+    pub refresh: Option<Span>,
+    /// Age at which a list that could not be refreshed is no longer trusted.
+    #[serde(default)]
+    pub max_stale: Option<Span>,
+    /// How soon after a fetch an unknown key may cause another one.
+    #[serde(default)]
+    pub cooldown: Option<Span>,
+    /// Leave keys in the request for the backend.
+    #[serde(default)]
+    pub forward: bool,
 }
 
 /// What a caller must bring.

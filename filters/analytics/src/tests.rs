@@ -69,6 +69,7 @@ fn identity() -> Identity {
         issuer: "https://idp".into(),
         scopes: vec!["read".into()],
         claims: [("org".to_owned(), "o-1".to_owned())].into(),
+        ..Caller::default()
     };
     Identity { called: Part::new(called), caller: Part::new(caller), fault: "".into() }
 }

@@ -23,6 +23,20 @@ pub fn scopes(claims: &Map<String, Value>, issuer: &Issuer) -> Vec<String> {
     }
 }
 
+/// The claims of an answer about a token (RFC 7662 section 2.2), which must be about one of this issuer. Where it
+/// names a user only, that is the subject.
+pub fn of_answer(mut claims: Map<String, Value>, issuer: &Issuer) -> Result<Map<String, Value>, Refusal> {
+    if claims.get("iss").is_some_and(|named| named.as_str() != Some(&issuer.issuer)) {
+        return Err(Refusal::Issuer);
+    }
+    if !claims.contains_key("sub")
+        && let Some(user) = claims.get("username").cloned()
+    {
+        claims.insert("sub".to_owned(), user);
+    }
+    Ok(claims)
+}
+
 /// Checks `exp`, `nbf`, `iat` and `aud` (RFC 7519 section 4.1), revocation, key confirmation and the claims that
 /// the issuer must send, and returns when the token ends, leeway included.
 /// Stricter than Choreo Connect: `exp` must be there, and `nbf` and configured audiences count.

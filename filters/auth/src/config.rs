@@ -8,16 +8,26 @@ use enforcer_core::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod api_keys;
 mod defaults;
+mod introspection;
+
+pub use api_keys::{ApiKey, ApiKeyList, ApiKeyScheme, ApiKeys, KeySource, KeyType, ListedKeys};
+pub use introspection::{Introspection, IntrospectionClient};
 
 /// Configuration of the auth filter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AuthConfig {
-    /// Who may issue tokens. A token's `iss` must equal one of these exactly.
+    /// Who may issue tokens. A token's `iss` must equal one of these exactly. May be left out where nothing asks
+    /// for a token.
+    #[serde(default)]
     pub issuers: Vec<Issuer>,
-    /// What is protected, and how. Absent: every request needs a valid token.
-    /// Present: a request that matches none of the operations is refused with 404.
+    /// API keys: where requests carry them and which there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_keys: Option<ApiKeys>,
+    /// What is protected, and how. Absent: every request needs a valid token, or, where there is no issuer, an API
+    /// key. Present: a request that matches none of the operations is refused with 404.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub apis: Vec<Api>,
     /// Where a token may be. Absent: `Authorization: Bearer <token>`. A request with tokens in two places,
@@ -132,13 +142,16 @@ pub enum Jwks {
     /// Public keys (`PUBLIC KEY`, `RSA PUBLIC KEY`) and certificates (`CERTIFICATE`) in PEM (RFC 7468).
     Pem(String),
     /// A URL that gives either, fetched through an Envoy cluster.
-    Remote(RemoteJwks),
+    Remote(RemoteDocument),
+    /// No keys: the issuer is asked about each token (RFC 7662). All tokens that are not JWTs are taken for this
+    /// issuer's, so that one at most may be so.
+    Introspection(Introspection),
 }
 
-/// A key set that is fetched and kept fresh.
+/// A document that is fetched and kept fresh.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RemoteJwks {
+pub struct RemoteDocument {
     /// Name of the Envoy cluster that reaches the URL's host.
     pub cluster: String,
     /// `https://idp.example.com/jwks`. Scheme and port are the cluster's business.
@@ -146,13 +159,13 @@ pub struct RemoteJwks {
     /// How long one fetch may take.
     #[serde(default = "defaults::fetch_timeout", skip_serializing_if = "defaults::is_fetch_timeout")]
     pub timeout: Span,
-    /// Age at which the keys are fetched again, in the background.
+    /// Age at which it is fetched again, in the background.
     #[serde(default = "defaults::refresh", skip_serializing_if = "defaults::is_refresh")]
     pub refresh: Span,
-    /// Age at which keys that could not be refreshed are no longer trusted.
+    /// Age at which what could not be refreshed is no longer trusted.
     #[serde(default = "defaults::max_stale", skip_serializing_if = "defaults::is_max_stale")]
     pub max_stale: Span,
-    /// How soon after a fetch a token with an unknown key id may cause another one.
+    /// How soon after a fetch a token with an unknown key id, or an unknown API key, may cause another one.
     #[serde(default = "defaults::cooldown", skip_serializing_if = "defaults::is_cooldown")]
     pub cooldown: Span,
 }
@@ -221,7 +234,8 @@ pub struct Api {
     /// Path prefix of every operation, on segment borders.
     #[serde(default = "defaults::root", skip_serializing_if = "defaults::is_root")]
     pub base_path: String,
-    /// What operations ask for that do not say so themselves. Absent: a valid token.
+    /// What operations ask for that do not say so themselves. Absent: a valid token, or, where there is no issuer,
+    /// an API key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security: Option<Vec<Requirement>>,
     /// Empty: everything below the base path.
@@ -253,6 +267,9 @@ pub struct Requirement {
     /// A bearer token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub jwt: Option<JwtRequirement>,
+    /// An API key of each of these schemes, by name; all of one consumer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub api_keys: Vec<String>,
 }
 
 /// What a bearer token must satisfy.

@@ -1,27 +1,34 @@
-//! Who may call: bearer tokens, scopes, default deny.
+//! Who may call: bearer tokens, scopes, API keys, default deny.
 //!
-//! A request is matched to an operation of the configured APIs; what that operation asks for decides whether a
-//! token is needed. The token is found ([`source`]) and taken apart ([`token`]), its claims are checked
-//! ([`claims`]), its issuer's key is found ([`keys`]) and its signature checked ([`jwk`], [`signature`]);
-//! [`verifier`] does it once for each token. What was learnt goes down the chain as the identity and, where
-//! configured, to the backend in headers; the token itself stays here.
+//! A request is matched to an operation of the configured APIs ([`policy`]); what that operation asks for decides
+//! which credentials are looked at ([`credentials`]). A token is found ([`source`]) and taken apart ([`token`]), its
+//! claims are checked ([`claims`]), its issuer's key is found ([`keys`]) and its signature checked ([`jwk`],
+//! [`signature`]); [`verifier`] does it once for each token. An API key is found in its list ([`api_keys`]). What was
+//! learnt goes down the chain as the identity and, where configured, to the backend in headers; the credentials
+//! themselves stay here.
 
+pub mod api_keys;
 pub mod budget;
 pub mod claims;
 pub mod config;
+pub mod credentials;
 pub mod der;
+pub mod introspection;
 pub mod json;
 pub mod jwk;
 pub mod keys;
+pub mod net;
 pub mod pem;
 pub mod policy;
 pub mod refusal;
+pub mod remote;
 pub mod signature;
 pub mod source;
 pub mod token;
 pub mod verifier;
+pub mod wso2;
 
-use std::{mem, rc::Rc, time::Duration};
+use std::{mem, time::Duration};
 
 use enforcer_core::{
     config::ConfigError,
@@ -36,20 +43,21 @@ use enforcer_core::{
 };
 
 use crate::{
-    config::{AuthConfig, Jwks},
+    api_keys::ApiKeys,
+    config::{ApiKeyList, AuthConfig, Jwks},
+    credentials::{API_KEYS, Admitted, Credentials, Verdict},
     policy::{Policy, Target, Wanted},
     refusal::{Claimed, Refusal},
-    source::{Several, Sources},
-    verifier::{Outcome, Verified, Verifier},
+    source::Sources,
+    token::Form,
+    verifier::Verifier,
 };
 
 /// The auth filter.
 #[derive(Debug)]
 pub struct Auth {
     policy: Policy,
-    verifier: Verifier,
-    sources: Sources,
-    forward_token: bool,
+    credentials: Credentials,
     errors: Dialect,
     mode: Mode,
     realm: String,
@@ -59,10 +67,10 @@ pub struct Auth {
 }
 
 /// What is decided about a request.
-enum Decision {
-    /// No credential is needed, and none was looked at.
+enum Decision<'h> {
+    /// No credential is needed, and none came or was looked at.
     Open(Target),
-    Allowed(Target, Rc<Verified>, Edits),
+    Allowed(Target, Admitted<'h>),
     /// An OPTIONS request to a path that has other methods.
     Options(String),
     Refused(Option<Target>, Refusal, Claimed),
@@ -75,26 +83,40 @@ impl Filter for Auth {
     type Exchange = ();
 
     fn new(mut config: AuthConfig, capabilities: Capabilities) -> Result<Self, ConfigError> {
-        let clusters = config.issuers.iter().filter_map(|issuer| match &issuer.jwks {
-            Jwks::Remote(remote) => Some(remote.cluster.clone()),
-            Jwks::Inline(_) | Jwks::Pem(_) => None,
-        });
+        let clusters = clusters(&config).cloned().collect();
         let claim_headers = config.issuers.iter().flat_map(|issuer| &issuer.claim_headers);
+        let claim_headers = claim_headers.map(|mapping| mapping.header.to_ascii_lowercase()).collect();
+        let fetch = FetchKey { filter: Self::NAME, id: API_KEYS };
+        let api_keys =
+            config.api_keys.take().map(|keys| ApiKeys::new(fetch, keys, &config, capabilities)).transpose();
+        let api_keys = api_keys.map_err(|error| error.under("api_keys"))?;
+        let schemes = api_keys.iter().flat_map(ApiKeys::names).map(str::to_owned).collect();
+        let sources = Sources::new(mem::take(&mut config.token_sources));
         Ok(Self {
-            clusters: clusters.collect(),
-            claim_headers: claim_headers.map(|mapping| mapping.header.to_ascii_lowercase()).collect(),
-            sources: Sources::new(mem::take(&mut config.token_sources))?,
-            forward_token: config.forward_token,
+            clusters,
+            claim_headers,
             errors: config.errors,
             mode: config.mode,
             realm: mem::take(&mut config.realm),
-            policy: Policy::new(mem::take(&mut config.apis), &config.issuers)?,
-            verifier: Verifier::new(Self::NAME, config, capabilities)?,
+            policy: Policy::new(mem::take(&mut config.apis), &config.issuers, schemes)?,
+            credentials: Credentials {
+                sources: sources.map_err(|error| error.under("token_sources"))?,
+                forward_token: config.forward_token,
+                api_keys,
+                verifier: Verifier::new(
+                    FetchKey { filter: Self::NAME, id: 0 },
+                    Form::Strict,
+                    config,
+                    capabilities,
+                )?,
+            },
         })
     }
 
     fn needs(&self) -> Needs {
-        Needs { clusters: self.clusters.clone(), ..Needs::default() }
+        let attributes =
+            if self.credentials.api_keys.is_some() { vec!["source.address"] } else { Vec::new() };
+        Needs { clusters: self.clusters.clone(), attributes, ..Needs::default() }
     }
 
     fn on_event(&mut self, _exchange: &mut (), event: Event<'_>, cx: &mut Cx<'_>) -> Step {
@@ -105,7 +127,7 @@ impl Filter for Auth {
         };
         match self.decide(cx, may_wait) {
             Decision::Open(target) => self.open(target, cx),
-            Decision::Allowed(target, verified, edits) => self.allow(target, &verified, edits, cx),
+            Decision::Allowed(target, admitted) => self.allow(target, &admitted, cx),
             Decision::Options(_) if self.mode == Mode::Shadow => Step::proceed(),
             Decision::Options(allow) => Step::Respond(options(allow)),
             Decision::Refused(target, refusal, claimed) => self.refuse(target, &refusal, &claimed, cx),
@@ -115,9 +137,9 @@ impl Filter for Auth {
 
     fn on_background(&mut self, event: Background<'_>, cx: &mut Cx<'_>) {
         match event {
-            Background::Tick => self.verifier.on_tick(cx),
+            Background::Tick => self.credentials.on_tick(cx),
             Background::Fetched(key, reply) if key.filter == Self::NAME => {
-                self.verifier.on_fetched(key.id, reply, cx);
+                self.credentials.on_fetched(key.id, reply, cx);
             }
             Background::Fetched(..) | Background::Draining => {}
         }
@@ -125,38 +147,20 @@ impl Filter for Auth {
 }
 
 impl Auth {
-    fn decide(&mut self, cx: &mut Cx<'_>, may_wait: bool) -> Decision {
-        let refused = |target, refusal| Decision::Refused(target, refusal, Claimed::default());
-        let headers = cx.request_headers();
-        let target = match self.policy.find(headers) {
+    fn decide<'h>(&mut self, cx: &mut Cx<'h>, may_wait: bool) -> Decision<'h> {
+        let target = match self.policy.find(cx.request_headers()) {
             Wanted::Operation(target) => target,
             Wanted::Options(allow) => return Decision::Options(allow),
-            Wanted::Refused(refusal) => return refused(None, refusal),
+            Wanted::Refused(refusal) => return Decision::Refused(None, refusal, Claimed::default()),
         };
-        let requirement = self.policy.requirement(&target);
-        if requirement.is_open() {
+        if self.policy.requirement(&target).is_open() {
             return Decision::Open(target);
         }
-        let carried = match self.sources.find(headers) {
-            Ok(Some(carried)) => carried,
-            Ok(None) if requirement.is_optional() => return Decision::Open(target),
-            Ok(None) => return refused(Some(target), Refusal::Missing),
-            Err(Several) => return refused(Some(target), Refusal::Repeated),
-        };
-        match self.verifier.verify(carried.text, cx, may_wait) {
-            Outcome::Verified(verified) => match self.policy.check(&target, &verified) {
-                Ok(()) => {
-                    let edits = self.without_spoofed_claims(headers);
-                    let edits = match self.forward_token {
-                        true => edits,
-                        false => self.sources.remove(carried, headers, edits),
-                    };
-                    Decision::Allowed(target, verified, edits)
-                }
-                Err(refusal) => Decision::Refused(Some(target), refusal, verified.claimed()),
-            },
-            Outcome::Refused(refusal, claimed) => Decision::Refused(Some(target), refusal, claimed),
-            Outcome::Wait(on, deadline) => Decision::Wait(on, deadline),
+        match self.credentials.judge(&self.policy, &target, cx, may_wait) {
+            Verdict::Anonymous => Decision::Open(target),
+            Verdict::Admitted(admitted) => Decision::Allowed(target, admitted),
+            Verdict::Refused(refusal, claimed) => Decision::Refused(Some(target), refusal, claimed),
+            Verdict::Wait(on, deadline) => Decision::Wait(on, deadline),
         }
     }
 
@@ -167,12 +171,14 @@ impl Auth {
         Step::Continue(edits)
     }
 
-    fn allow(&self, target: Target, verified: &Verified, mut edits: Edits, cx: &Cx<'_>) -> Step {
+    fn allow(&self, target: Target, admitted: &Admitted<'_>, cx: &Cx<'_>) -> Step {
         cx.host.count("enforcer.auth.allowed", 1);
-        for (header, value) in &verified.headers {
+        let headers = cx.request_headers();
+        let mut edits = self.credentials.hide(admitted, headers, self.without_spoofed_claims(headers));
+        for (header, value) in admitted.headers() {
             edits = edits.set(&**header, value.as_bytes());
         }
-        let (called, caller) = (self.policy.called(&target), verified.caller.clone());
+        let (called, caller) = (self.policy.called(&target), admitted.caller());
         edits.identity = Some(Identity { called, caller, ..Identity::default() });
         Step::Continue(edits)
     }
@@ -204,6 +210,21 @@ impl Auth {
         let spoofed = self.claim_headers.iter().filter(|name| headers.get(name).is_some());
         spoofed.fold(Edits::default(), |edits, name| edits.remove(name.clone()))
     }
+}
+
+/// The clusters that are called.
+fn clusters(config: &AuthConfig) -> impl Iterator<Item = &String> {
+    let signers = config.api_keys.iter().flat_map(|keys| &keys.signed);
+    let issuers = config.issuers.iter().chain(signers).filter_map(|issuer| match &issuer.jwks {
+        Jwks::Remote(document) => Some(&document.cluster),
+        Jwks::Introspection(server) => Some(&server.cluster),
+        Jwks::Inline(_) | Jwks::Pem(_) => None,
+    });
+    let listed = config.api_keys.iter().filter_map(|keys| keys.listed.as_ref());
+    issuers.chain(listed.filter_map(|listed| match &listed.keys {
+        ApiKeyList::Remote(document) => Some(&document.cluster),
+        ApiKeyList::Inline(_) => None,
+    }))
 }
 
 /// Choreo Connect's answer to an OPTIONS request that the API does not define.

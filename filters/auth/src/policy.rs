@@ -19,11 +19,14 @@ use crate::{
 /// The configured APIs, ready to be asked.
 #[derive(Debug)]
 pub struct Policy {
-    /// `None`: no API is configured, and every request needs a token.
+    /// `None`: no API is configured, and every request needs a credential.
     apis: Option<(Table, Vec<Protected>)>,
-    any_token: Vec<Requirement>,
+    /// What is asked for where nothing is said: a token, or, without issuers, any API key.
+    usual: Vec<Requirement>,
     /// Names of the issuers, as [`Verified::issuer`] counts them.
     issuers: Vec<String>,
+    /// Names of the API key schemes.
+    key_schemes: Vec<String>,
 }
 
 /// An API, and what is published of its operations once they are called.
@@ -56,27 +59,41 @@ pub enum Wanted {
 #[derive(Debug, Clone, Copy)]
 pub struct Alternatives<'a>(&'a [Requirement]);
 
-impl Alternatives<'_> {
+impl<'a> Alternatives<'a> {
     /// Nothing is asked for (`security: []`).
     pub fn is_open(self) -> bool {
         self.0.is_empty()
     }
 
-    /// One alternative asks for nothing (`security: [{}, ...]`).
-    pub fn is_optional(self) -> bool {
-        self.0.iter().any(|requirement| requirement.jwt.is_none())
+    pub fn iter(self) -> impl Iterator<Item = &'a Requirement> {
+        self.0.iter()
+    }
+}
+
+impl Requirement {
+    /// Nothing is asked for by this alternative (`security: [{}, ...]`).
+    pub fn is_anonymous(&self) -> bool {
+        self.jwt.is_none() && self.api_keys.is_empty()
     }
 }
 
 impl Policy {
-    pub fn new(apis: Vec<Api>, issuers: &[Issuer]) -> Result<Self, ConfigError> {
+    /// `key_schemes`: names of the API key schemes.
+    pub fn new(apis: Vec<Api>, issuers: &[Issuer], key_schemes: Vec<String>) -> Result<Self, ConfigError> {
+        let token = Requirement { jwt: Some(JwtRequirement::default()), ..Requirement::default() };
+        let key = |name: &String| Requirement { api_keys: vec![name.clone()], ..Requirement::default() };
         let policy = Self {
             apis: None,
-            any_token: vec![Requirement { jwt: Some(JwtRequirement::default()) }],
+            usual: if issuers.is_empty() { key_schemes.iter().map(key).collect() } else { vec![token] },
             issuers: issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
+            key_schemes,
         };
+        // Where everything says what it asks for, nothing is usual.
+        if policy.usual.is_empty() && (apis.is_empty() || apis.iter().any(is_silent)) {
+            return Err(ConfigError::at("issuers", "no issuer: nobody could call; name at least one"));
+        }
         for (index, api) in apis.iter().enumerate() {
-            policy.check_issuers(api).map_err(|error| error.under(&format!("apis[{index}]")))?;
+            policy.check_api(api).map_err(|error| error.under(&format!("apis[{index}]")))?;
         }
         if apis.is_empty() {
             return Ok(policy);
@@ -89,8 +106,8 @@ impl Policy {
         Ok(Self { apis: Some((table, protected.collect())), ..policy })
     }
 
-    /// An operation that asks for an issuer nobody configured could never be called.
-    fn check_issuers(&self, api: &Api) -> Result<(), ConfigError> {
+    /// An operation that asks for what nobody configured could never be called.
+    fn check_api(&self, api: &Api) -> Result<(), ConfigError> {
         self.check_security(api.security.as_deref()).map_err(|error| error.under("security"))?;
         for (index, operation) in api.operations.iter().enumerate() {
             self.check_security(operation.security.as_deref())
@@ -105,6 +122,15 @@ impl Policy {
             if let Some(stranger) = accepted.find(|name| !self.issuers.contains(name)) {
                 let problem = format!("`{stranger}` is not among `issuers`; add it there");
                 return Err(ConfigError::at(format!("[{index}].jwt.issuers"), problem));
+            }
+            if requirement.jwt.is_some() && self.issuers.is_empty() {
+                let problem = "nobody may issue tokens: name somebody in `issuers`";
+                return Err(ConfigError::at(format!("[{index}].jwt"), problem));
+            }
+            if let Some(stranger) = requirement.api_keys.iter().find(|name| !self.key_schemes.contains(name))
+            {
+                let problem = format!("`{stranger}` is not among `api_keys.schemes`; add it there");
+                return Err(ConfigError::at(format!("[{index}].api_keys"), problem));
             }
         }
         Ok(())
@@ -132,30 +158,21 @@ impl Policy {
         }
     }
 
-    /// What the operation asks for: its own security, else the API's, else a valid token.
+    /// What the operation asks for: its own security, else the API's, else the usual.
     pub fn requirement(&self, target: &Target) -> Alternatives<'_> {
         let api = self.api(target);
         let operation = api.zip(target.operation).and_then(|(api, index)| api.operations.get(index));
         let own = operation.and_then(|operation| operation.security.as_ref());
-        Alternatives(own.or_else(|| api?.security.as_ref()).unwrap_or(&self.any_token))
+        Alternatives(own.or_else(|| api?.security.as_ref()).unwrap_or(&self.usual))
     }
 
-    /// Whether a verified token satisfies one of the alternatives. If none, why: a missing scope says more than
-    /// an alternative that is for other issuers.
-    pub fn check(&self, target: &Target, verified: &Verified) -> Result<(), Refusal> {
-        let mut worst = None;
-        for requirement in self.requirement(target).0 {
-            let Some(jwt) = &requirement.jwt else { return Ok(()) };
-            match self.check_one(jwt, target, verified) {
-                Ok(()) => return Ok(()),
-                Err(refusal @ Refusal::Scope { .. }) => worst = Some(refusal),
-                Err(refusal) => worst = worst.or(Some(refusal)),
-            }
-        }
-        worst.map_or(Ok(()), Err)
-    }
-
-    fn check_one(&self, jwt: &JwtRequirement, target: &Target, verified: &Verified) -> Result<(), Refusal> {
+    /// Whether a verified token is what is asked for.
+    pub fn check_token(
+        &self,
+        jwt: &JwtRequirement,
+        target: &Target,
+        verified: &Verified,
+    ) -> Result<(), Refusal> {
         let issuer = self.issuers.get(verified.issuer).map_or("", String::as_str);
         if !jwt.issuers.is_empty() && !jwt.issuers.iter().any(|name| name == issuer) {
             return Err(Refusal::IssuerHere { expected: jwt.issuers.join(", ") });
@@ -202,9 +219,16 @@ impl Policy {
         operation.map_or("/*", |operation| operation.path.as_str())
     }
 
-    fn api(&self, target: &Target) -> Option<&Api> {
+    /// The API; `None` where none is configured.
+    pub fn api(&self, target: &Target) -> Option<&Api> {
         Some(&self.apis.as_ref()?.1.get(target.api?)?.api)
     }
+}
+
+/// Something of it does not say what it asks for.
+fn is_silent(api: &Api) -> bool {
+    let silent = api.operations.is_empty() || api.operations.iter().any(|one| one.security.is_none());
+    api.security.is_none() && silent
 }
 
 fn entry(api: &Api) -> ApiEntry<'_> {

@@ -63,10 +63,41 @@ pub enum Refusal {
         /// Separated by spaces.
         scopes: String,
     },
+    /// No API key that would do.
+    ApiKey(KeyProblem),
+    /// The authorization server does not know the token, or it is no longer good.
+    Inactive,
+    /// The authorization server that would know cannot be asked.
+    IntrospectionUnavailable,
     /// The issuer's keys cannot be had.
     KeysUnavailable,
     /// The worker has spent what it may on signatures.
     Busy,
+}
+
+/// What is wrong with an API key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyProblem {
+    /// None where one is needed.
+    Missing,
+    Unknown,
+    Expired,
+    /// It is for other APIs.
+    Api,
+    /// It is for callers elsewhere.
+    Address,
+    /// It is for other web pages.
+    Referer,
+    /// Two keys, of different consumers.
+    Mixed,
+    /// There is no list to look in.
+    Unavailable,
+}
+
+impl From<KeyProblem> for Refusal {
+    fn from(problem: KeyProblem) -> Self {
+        Self::ApiKey(problem)
+    }
 }
 
 /// What a refused token says of itself, for the log: unverified, and perhaps a lie.
@@ -99,6 +130,17 @@ impl Refusal {
         self.names().1
     }
 
+    /// How much it says of why all alternatives failed: a good credential that may not do this says most, one that
+    /// did not come says least.
+    pub fn rank(&self) -> u8 {
+        match self {
+            Self::Missing | Self::ApiKey(KeyProblem::Missing) => 0,
+            Self::Scope { .. }
+            | Self::ApiKey(KeyProblem::Api | KeyProblem::Address | KeyProblem::Referer) => 2,
+            _ => 1,
+        }
+    }
+
     /// Detail and counter.
     fn names(&self) -> (&'static str, &'static str) {
         macro_rules! named {
@@ -126,6 +168,18 @@ impl Refusal {
             Self::NotYetValid { .. } => named!("auth_token_not_yet_valid"),
             Self::Audience { .. } => named!("auth_audience_refused"),
             Self::Scope { .. } => named!("auth_scope_missing"),
+            Self::ApiKey(problem) => match problem {
+                KeyProblem::Missing => named!("auth_api_key_missing"),
+                KeyProblem::Unknown => named!("auth_api_key_unknown"),
+                KeyProblem::Expired => named!("auth_api_key_expired"),
+                KeyProblem::Api => named!("auth_api_key_api_refused"),
+                KeyProblem::Address => named!("auth_api_key_address_refused"),
+                KeyProblem::Referer => named!("auth_api_key_referer_refused"),
+                KeyProblem::Mixed => named!("auth_api_keys_mixed"),
+                KeyProblem::Unavailable => named!("auth_api_keys_unavailable"),
+            },
+            Self::Inactive => named!("auth_token_inactive"),
+            Self::IntrospectionUnavailable => named!("auth_introspection_unavailable"),
             Self::KeysUnavailable => named!("auth_keys_unavailable"),
             Self::Busy => named!("auth_busy"),
         }
@@ -136,7 +190,15 @@ impl Refusal {
         let (code, description): (Code, Cow<'static, str>) = match self {
             Self::Path(_) => (fault::BAD_REQUEST, "The request path is ambiguous".into()),
             Self::NoOperation => (fault::NOT_FOUND, "The requested resource is not available.".into()),
-            Self::Missing | Self::Repeated => (fault::INVALID_CREDENTIALS, "".into()),
+            Self::Missing | Self::Repeated | Self::ApiKey(KeyProblem::Missing) => {
+                (fault::INVALID_CREDENTIALS, "".into())
+            }
+            Self::ApiKey(KeyProblem::Unknown | KeyProblem::Expired | KeyProblem::Mixed) => {
+                (fault::INVALID_CREDENTIALS, "Invalid API key".into())
+            }
+            Self::ApiKey(KeyProblem::Api | KeyProblem::Address | KeyProblem::Referer) => {
+                (fault::RESOURCE_FORBIDDEN, "".into())
+            }
             Self::Malformed(_) => {
                 (fault::INVALID_CREDENTIALS, "Not a JWT token. Failed to decode the token header".into())
             }
@@ -153,6 +215,7 @@ impl Refusal {
             | Self::Kind
             | Self::Bound
             | Self::Revoked
+            | Self::Inactive
             | Self::RequiredClaim { .. }
             | Self::Audience { .. } => (fault::INVALID_CREDENTIALS, "Invalid JWT token".into()),
             Self::Scope { template, .. } => (
@@ -162,24 +225,31 @@ impl Refusal {
                 )
                 .into(),
             ),
-            Self::KeysUnavailable | Self::Busy => {
+            Self::ApiKey(KeyProblem::Unavailable) => {
+                (fault::KEYS_UNAVAILABLE, "The API key cannot be verified at the moment".into())
+            }
+            Self::KeysUnavailable | Self::IntrospectionUnavailable | Self::Busy => {
                 (fault::KEYS_UNAVAILABLE, "The token cannot be verified at the moment".into())
             }
         };
         let fault = Fault::new(code, description, self.detail());
         match self {
             Self::Path(_) | Self::NoOperation => fault,
-            Self::KeysUnavailable | Self::Busy => fault.with_header("retry-after", "1"),
+            Self::KeysUnavailable
+            | Self::IntrospectionUnavailable
+            | Self::Busy
+            | Self::ApiKey(KeyProblem::Unavailable) => fault.with_header("retry-after", "1"),
             _ => fault.with_header("www-authenticate", self.challenge(realm, dialect)),
         }
     }
 
-    /// The challenge of RFC 6750 section 3; in the `choreo` dialect Choreo Connect's, which is the same for every
+    /// The challenge of RFC 6750 section 3, for an API key one of a scheme that nobody has registered; in the `choreo` dialect Choreo Connect's, which is the same for every
     /// failure of a credential.
     fn challenge(&self, realm: &str, dialect: Dialect) -> String {
         let realm = escaped(realm);
         let error = match (dialect, self) {
             (Dialect::Choreo, _) => INVALID_TOKEN,
+            (Dialect::Problem, Self::ApiKey(_)) => return format!("ApiKey realm=\"{realm}\""),
             (Dialect::Problem, Self::Missing) => return format!("Bearer realm=\"{realm}\""),
             (Dialect::Problem, Self::Scope { scopes, .. }) => {
                 return format!(
@@ -214,7 +284,7 @@ impl fmt::Display for Refusal {
             Self::Path(refusal) => write!(f, "the path is ambiguous: {refusal}"),
             Self::NoOperation => f.write_str("no operation of an API has this host, path and method"),
             Self::Missing => f.write_str("a bearer token is needed, none came"),
-            Self::Repeated => f.write_str("there are two tokens, or two values in the token's place"),
+            Self::Repeated => f.write_str("there are two credentials, or two values in the place of one"),
             Self::Malformed(malformed) => write!(f, "not a token: {}", malformed.text()),
             Self::BadClaim(name) => write!(f, "the claim `{name}` is missing or has the wrong type"),
             Self::Issuer => f.write_str("this issuer is not configured"),
@@ -235,10 +305,23 @@ impl fmt::Display for Refusal {
             Self::Scope { template, how_many, scopes } => {
                 write!(f, "`{template}` needs {how_many} the scopes `{scopes}`")
             }
+            Self::ApiKey(problem) => f.write_str(match problem {
+                KeyProblem::Missing => "an API key is needed, none came",
+                KeyProblem::Unknown => "no such API key is listed",
+                KeyProblem::Expired => "the API key has expired",
+                KeyProblem::Api => "the API key is for other APIs",
+                KeyProblem::Address => "the API key may not be used from this address",
+                KeyProblem::Referer => "the API key may not be used from this page",
+                KeyProblem::Mixed => "the API keys are of different consumers",
+                KeyProblem::Unavailable => "the list of API keys is not available",
+            }),
+            Self::Inactive => f.write_str("the authorization server says that it is not active"),
+            Self::IntrospectionUnavailable => f.write_str("the authorization server cannot be asked about it"),
             Self::KeysUnavailable => f.write_str("the issuer's keys are not available"),
-            Self::Busy => {
-                f.write_str("this worker has checked as many signatures as `verification_budget` allows")
-            }
+            Self::Busy => f.write_str(
+                "this worker checks as many signatures as `verification_budget` allows, or asks about as many tokens \
+                 as it may",
+            ),
         }
     }
 }

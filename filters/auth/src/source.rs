@@ -1,4 +1,4 @@
-//! Where in a request the token is, and how it is kept from the backend.
+//! Where in a request a credential is, and how it is kept from the backend.
 
 use std::borrow::Cow;
 
@@ -10,11 +10,11 @@ use crate::config::{HeaderSource, TokenSource};
 #[derive(Debug)]
 pub struct Sources(Vec<TokenSource>);
 
-/// There are two tokens: it cannot be said which counts (RFC 6750 section 2).
+/// There are two credentials: it cannot be said which counts (RFC 6750 section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Several;
 
-/// What a request carries in a token's place, not looked at yet: who knows it already need not.
+/// What a request carries in a credential's place, not looked at yet: who knows it already need not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Carried<'a> {
     pub text: &'a [u8],
@@ -25,13 +25,12 @@ pub struct Carried<'a> {
 impl Sources {
     pub fn new(mut sources: Vec<TokenSource>) -> Result<Self, ConfigError> {
         if sources.is_empty() {
-            let problem = "no place to look for a token; leave it out for `Authorization: Bearer`";
-            return Err(ConfigError::at("token_sources", problem));
+            return Err(ConfigError::at("", "no place to look for a credential; name one"));
         }
         for index in 0..sources.len() {
             let (known, rest) = sources.split_at_mut_checked(index).unwrap_or_default();
             let Some(source) = rest.first_mut() else { break };
-            let at = |problem: String| ConfigError::at(format!("token_sources[{index}]"), problem);
+            let at = |problem: String| ConfigError::at(format!("[{index}]"), problem);
             normalise(source).map_err(at)?;
             if known.contains(source) {
                 return Err(at("this place is named twice".to_owned()));
@@ -40,7 +39,7 @@ impl Sources {
         Ok(Self(sources))
     }
 
-    /// The token, if there is one. Other credentials (`Basic`) are none.
+    /// The credential, if there is one. One of another scheme (`Basic`) is none.
     pub fn find<'a>(&self, headers: &'a HeaderMap) -> Result<Option<Carried<'a>>, Several> {
         let mut found = None;
         for (source, place) in self.0.iter().enumerate() {
@@ -58,18 +57,45 @@ impl Sources {
         Ok(found)
     }
 
-    /// Takes the token out of the request.
-    pub fn remove(&self, carried: Carried<'_>, headers: &HeaderMap, edits: Edits) -> Edits {
-        match self.0.get(carried.source) {
-            Some(TokenSource::Header(header)) => edits.remove(&*header.name),
-            Some(TokenSource::Query(name)) => edits.set(":path", without_parameter(headers, name)),
-            Some(TokenSource::Cookie(name)) => match without_cookie(headers, name) {
-                cookies if cookies.is_empty() => edits.remove("cookie"),
-                cookies => edits.set("cookie", cookies),
-            },
-            None => edits,
+    /// Where a credential was found.
+    pub fn place(&self, carried: Carried<'_>) -> Option<&TokenSource> {
+        self.0.get(carried.source)
+    }
+
+    /// All of the places.
+    pub fn places(&self) -> impl Iterator<Item = &TokenSource> {
+        self.0.iter()
+    }
+}
+
+/// Takes out of the request what is in these places.
+pub fn remove<'s>(
+    places: impl Iterator<Item = &'s TokenSource>,
+    headers: &HeaderMap,
+    mut edits: Edits,
+) -> Edits {
+    let (mut parameters, mut cookies) = (Vec::new(), Vec::new());
+    for place in places {
+        match place {
+            TokenSource::Header(header) if holds(headers, header) => edits = edits.remove(&*header.name),
+            TokenSource::Header(_) => {}
+            TokenSource::Query(name) => parameters.push(name.as_str()),
+            TokenSource::Cookie(name) => cookies.push(name.as_str()),
         }
     }
+    if let Some(target) = without_parameters(headers, &parameters) {
+        edits = edits.set(":path", target);
+    }
+    match without_cookies(headers, &cookies) {
+        None => edits,
+        Some(cookies) if cookies.is_empty() => edits.remove("cookie"),
+        Some(cookies) => edits.set("cookie", cookies),
+    }
+}
+
+/// Whether any of the header's values is a credential of this scheme.
+fn holds(headers: &HeaderMap, source: &HeaderSource) -> bool {
+    headers.get_all(&source.name).any(|value| credential(value, &source.scheme).is_some())
 }
 
 /// Names as they are compared: headers in lower case.
@@ -180,20 +206,26 @@ fn only<'a>(mut values: impl Iterator<Item = &'a str>) -> Result<Option<&'a [u8]
     Ok(first.map(str::as_bytes).filter(|value| !value.is_empty()))
 }
 
-fn without_parameter(headers: &HeaderMap, name: &str) -> String {
-    let target = headers.get_str(":path").unwrap_or_default();
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let kept = query.split('&').filter(|pair| {
+/// The request's target without these parameters; `None`: it has none of them.
+fn without_parameters(headers: &HeaderMap, names: &[&str]) -> Option<String> {
+    let (path, query) = headers.get_str(":path").filter(|_| !names.is_empty())?.split_once('?')?;
+    let is_kept = |pair: &&str| {
         let (given, _) = pair.split_once('=').unwrap_or((pair, ""));
-        !is_named(given, name)
-    });
-    let kept: Vec<_> = kept.collect();
-    if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) }
+        !names.iter().any(|name| is_named(given, name))
+    };
+    let kept: Vec<_> = query.split('&').filter(is_kept).collect();
+    let all = query.split('&').count() == kept.len();
+    let target = if kept.is_empty() { path.to_owned() } else { format!("{path}?{}", kept.join("&")) };
+    (!all).then_some(target)
 }
 
-fn without_cookie(headers: &HeaderMap, name: &str) -> String {
-    let kept = cookies(headers).filter(|(_, given, _)| *given != name).map(|(cookie, ..)| cookie);
-    kept.collect::<Vec<_>>().join("; ")
+/// The cookies but these, in one line; `None`: there are none of these.
+fn without_cookies(headers: &HeaderMap, names: &[&str]) -> Option<String> {
+    if names.is_empty() || !cookies(headers).any(|(_, given, _)| names.contains(&given)) {
+        return None;
+    }
+    let kept = cookies(headers).filter(|(_, given, _)| !names.contains(given)).map(|(cookie, ..)| cookie);
+    Some(kept.collect::<Vec<_>>().join("; "))
 }
 
 #[cfg(test)]

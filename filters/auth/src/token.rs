@@ -1,6 +1,13 @@
 //! Taking a token apart, strictly, before anything in it is believed.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine,
+    alphabet::URL_SAFE,
+    engine::{
+        DecodePaddingMode,
+        general_purpose::{GeneralPurpose, NO_PAD, URL_SAFE_NO_PAD},
+    },
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -74,8 +81,28 @@ impl Malformed {
     }
 }
 
+/// How the parts of a token are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As RFC 7515 says, without padding.
+    Strict,
+    /// With or without padding, as WSO2's API keys are.
+    Padded,
+}
+
+const PADDED: GeneralPurpose =
+    GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_padding_mode(DecodePaddingMode::Indifferent));
+
+impl Form {
+    /// Base64url, refusing every spelling but the canonical one.
+    fn decode(self, text: &str) -> Result<Vec<u8>, Malformed> {
+        let engine = if self == Self::Strict { URL_SAFE_NO_PAD } else { PADDED };
+        engine.decode(text).map_err(|_| Malformed::NotBase64Url)
+    }
+}
+
 impl<'a> Jws<'a> {
-    pub fn parse(text: &'a str) -> Result<Self, Malformed> {
+    pub fn parse(text: &'a str, form: Form) -> Result<Self, Malformed> {
         let (signed, signature) = text.rsplit_once('.').ok_or(Malformed::NotThreeParts)?;
         let (header, payload) = signed.split_once('.').ok_or(Malformed::NotThreeParts)?;
         if payload.contains('.') {
@@ -84,18 +111,18 @@ impl<'a> Jws<'a> {
         if header.len() > MAX_HEADER {
             return Err(Malformed::TooLong);
         }
-        let header = Header::parse(&decode(header)?)?;
-        Ok(Self { signed, header, payload: decode(payload)?, signature: decode(signature)? })
+        let header = Header::parse(&form.decode(header)?)?;
+        Ok(Self { signed, header, payload: form.decode(payload)?, signature: form.decode(signature)? })
     }
 }
 
 impl<'a> Token<'a> {
     /// Reads a token of at most `longest` characters.
-    pub fn parse(text: &'a str, longest: usize) -> Result<Self, Malformed> {
+    pub fn parse(text: &'a str, longest: usize, form: Form) -> Result<Self, Malformed> {
         if text.len() > longest {
             return Err(Malformed::TooLong);
         }
-        let jws = Jws::parse(text)?;
+        let jws = Jws::parse(text, form)?;
         let claims = json::object(&jws.payload).ok_or(Malformed::BadPayload)?;
         Ok(Self { jws, claims })
     }
@@ -127,7 +154,7 @@ impl Header {
 
 /// Base64url without padding, refusing every spelling but the canonical one.
 pub fn decode(text: &str) -> Result<Vec<u8>, Malformed> {
-    URL_SAFE_NO_PAD.decode(text).map_err(|_| Malformed::NotBase64Url)
+    Form::Strict.decode(text)
 }
 
 #[cfg(test)]
@@ -144,13 +171,13 @@ mod tests {
     }
 
     fn refused(text: &str) -> Malformed {
-        Token::parse(text, LONGEST).unwrap_err()
+        Token::parse(text, LONGEST, Form::Strict).unwrap_err()
     }
 
     #[test]
     fn takes_a_token_apart() {
         let text = token(r#"{"alg":"ES256","kid":"k","typ":"at+jwt"}"#, r#"{"iss":"me"}"#);
-        let token = Token::parse(&text, LONGEST).unwrap();
+        let token = Token::parse(&text, LONGEST, Form::Strict).unwrap();
         assert_eq!(token.jws.header.alg, "ES256");
         assert_eq!(token.jws.header.kid.as_deref(), Some("k"));
         assert_eq!(token.claims["iss"], "me");
@@ -185,9 +212,14 @@ mod tests {
     #[test]
     fn a_segment_has_one_spelling() {
         // "YQ" and "YR" decode to the same byte in lenient decoders.
-        assert!(decode("YQ").is_ok());
-        assert_eq!(decode("YR"), Err(Malformed::NotBase64Url));
-        assert_eq!(decode("Y Q"), Err(Malformed::NotBase64Url));
+        assert!(Form::Strict.decode("YQ").is_ok());
+        assert!(Form::Strict.decode("YQ==").is_err() && Form::Strict.decode("YQ=").is_err());
+        assert!(Form::Padded.decode("YQ").is_ok() && Form::Padded.decode("YQ==").is_ok());
+        for form in [Form::Strict, Form::Padded] {
+            for other in ["YR", "Y Q", "YQ===", "YQ==x", "=YQ="] {
+                assert_eq!(form.decode(other), Err(Malformed::NotBase64Url), "{other}");
+            }
+        }
     }
 
     #[test]

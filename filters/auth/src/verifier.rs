@@ -14,11 +14,13 @@ use serde_json::Value;
 use crate::{
     budget::Budget,
     claims,
-    config::{Algorithm, AuthConfig, Issuer},
+    config::{Algorithm, AuthConfig, Issuer, Jwks},
+    introspection::{Answer, Asker},
     keys::{Keys, Lookup},
     refusal::{Claimed, Refusal},
     source::is_token_byte,
-    token::{Malformed, Token},
+    token::{Form, Malformed, Token},
+    wso2::Grants,
 };
 
 /// More would not tolerate clocks, but expired tokens.
@@ -30,10 +32,15 @@ pub struct Verifier {
     issuers: Vec<Trusted>,
     by_name: HashMap<String, usize>,
     verified: Cache<Rc<Verified>>,
-    refused: Cache<Rc<Forged>>,
+    refused: Cache<Rc<Bad>>,
     longest: usize,
     budget: Budget,
     by_host: bool,
+    form: Form,
+    /// The issuer that is asked about tokens, and how.
+    asker: Option<(usize, Asker)>,
+    /// Names the fetch of the first issuer's keys.
+    first_fetch: u32,
 }
 
 #[derive(Debug)]
@@ -50,6 +57,8 @@ pub struct Verified {
     pub caller: Part<Caller>,
     /// Claims for the backend: header and value.
     pub headers: Vec<(String, String)>,
+    /// Of an API key: what it may be used for.
+    pub grants: Option<Grants>,
     kid: Option<String>,
     /// The keys that it was verified with: when others are in use, it must be verified again.
     generation: u32,
@@ -62,14 +71,19 @@ impl Verified {
     }
 }
 
-/// A token whose signature was wrong: not worth the time to find that out twice.
+/// A token whose signature was wrong, or that its issuer does not vouch for: not worth the time to find that out
+/// twice.
 #[derive(Debug)]
-struct Forged {
+struct Bad {
+    refusal: Refusal,
     claimed: Claimed,
     issuer: usize,
     /// The keys that it does not fit.
     generation: u32,
 }
+
+/// Questions about tokens are named from here on, fetches of keys below.
+const QUESTIONS: u32 = 1 << 16;
 
 /// How long a wrong signature is remembered.
 const FORGED_FOR: Duration = Duration::from_secs(300);
@@ -84,14 +98,14 @@ pub enum Outcome {
 }
 
 impl Verifier {
+    /// `form` tells access tokens from API keys; `fetch` names the fetch of the first issuer's keys, and the numbers
+    /// after it those of the others.
     pub fn new(
-        filter: &'static str,
+        fetch: FetchKey,
+        form: Form,
         config: AuthConfig,
         capabilities: Capabilities,
     ) -> Result<Self, ConfigError> {
-        if config.issuers.is_empty() {
-            return Err(ConfigError::at("issuers", "no issuer: nobody could call; name at least one"));
-        }
         let budget = Budget::new(config.verification_budget).ok_or_else(|| {
             ConfigError::at(
                 "verification_budget",
@@ -105,11 +119,14 @@ impl Verifier {
                 let problem = format!("`{}` is configured twice", issuer.issuer);
                 return Err(ConfigError::at(format!("issuers[{index}].issuer"), problem));
             }
-            let trusted = Trusted::new(filter, index, issuer);
+            let id = u32::try_from(index).map_or(u32::MAX, |index| fetch.id.saturating_add(index));
+            let trusted = Trusted::new(FetchKey { id, ..fetch }, issuer);
             issuers.push(trusted.map_err(|error| error.under(&format!("issuers[{index}]")))?);
         }
         let cache = config.token_cache.as_usize();
+        let asker = asker(&mut issuers, fetch, cache)?;
         Ok(Self {
+            asker,
             issuers,
             by_name,
             verified: Cache::new(cache),
@@ -117,7 +134,14 @@ impl Verifier {
             longest: config.max_token.as_usize(),
             budget,
             by_host: capabilities.verify_signature,
+            form,
+            first_fetch: fetch.id,
         })
+    }
+
+    /// Whether anybody may issue tokens.
+    pub fn has_issuers(&self) -> bool {
+        !self.issuers.is_empty()
     }
 
     /// Verifies a token, from the cache if it can. `may_wait`: the request has not waited for keys yet.
@@ -133,7 +157,7 @@ impl Verifier {
             && current(&self.issuers, known.issuer, cx) == Some(known.generation)
         {
             cx.host.count("enforcer.auth.token_cache.refused", 1);
-            return Outcome::Refused(Refusal::Signature, known.claimed.clone());
+            return Outcome::Refused(known.refusal.clone(), known.claimed.clone());
         }
         cx.host.count("enforcer.auth.token_cache.miss", 1);
         match self.verify_anew(text, cx, may_wait, now) {
@@ -145,8 +169,8 @@ impl Verifier {
             Err((Stop::Wait(on, deadline), _)) => Outcome::Wait(on, deadline),
             Err((Stop::Refuse(refusal), claimed)) => Outcome::Refused(refusal, claimed),
             Err((Stop::Forged { issuer, generation }, claimed)) => {
-                let forged = Forged { claimed: claimed.clone(), issuer, generation };
-                self.refused.insert(text, Rc::new(forged), now.saturating_add(FORGED_FOR));
+                let bad = Bad { refusal: Refusal::Signature, claimed: claimed.clone(), issuer, generation };
+                self.refused.insert(text, Rc::new(bad), now.saturating_add(FORGED_FOR));
                 Outcome::Refused(Refusal::Signature, claimed)
             }
         }
@@ -165,7 +189,15 @@ impl Verifier {
         }
         let malformed = |malformed| (Refusal::Malformed(malformed).into(), Claimed::default());
         let text = std::str::from_utf8(text).map_err(|_| malformed(Malformed::NotBase64Url))?;
-        let token = Token::parse(text, self.longest).map_err(malformed)?;
+        let token = Token::parse(text, self.longest, self.form);
+        if let Some((issuer, asker)) = &mut self.asker
+            && is_asked_about(&token, self.issuers.get(*issuer))
+        {
+            let (on, deadline) =
+                asker.ask(text, cx, may_wait).map_err(|no| (no.into(), Claimed::default()))?;
+            return Err((Stop::Wait(on, deadline), Claimed::default()));
+        }
+        let token = token.map_err(malformed)?;
         self.verify_parsed(&token, cx, may_wait, now).map_err(|stop| {
             let issuer = token.claims.get("iss").and_then(Value::as_str).map(str::to_owned);
             (stop, Claimed { issuer, kid: token.jws.header.kid.clone() })
@@ -220,9 +252,42 @@ impl Verifier {
         }
         let caller = claims::caller(claims, config);
         let headers = claim_headers(config, &caller);
+        let grants = (self.form == Form::Padded).then(|| Grants::read(claims, &caller));
         let caller = Part::new(caller);
         let kid = jws.header.kid.clone();
-        Ok((Verified { issuer, caller, headers, kid, generation }, expires))
+        Ok((Verified { issuer, caller, headers, grants, kid, generation }, expires))
+    }
+
+    /// Remembers what an authorization server says of a token.
+    fn on_answered(&mut self, id: u32, reply: Result<&HttpReply, CalloutError>, cx: &mut Cx<'_>) {
+        let Some((issuer, asker)) = &mut self.asker else { return };
+        let Some((token, answer)) = asker.answered(id, reply, cx) else { return };
+        let Some(Trusted { config, .. }) = self.issuers.get(*issuer) else { return };
+        let now = cx.host.now();
+        let checked = match answer {
+            Answer::Failed => return,
+            Answer::Inactive => Err(Refusal::Inactive),
+            Answer::Active(claims) => claims::of_answer(claims, config).and_then(|claims| {
+                let expires = claims::check(&claims, config, now)?;
+                Ok((claims, expires))
+            }),
+        };
+        match checked {
+            Ok((claims, expires)) => {
+                let caller = claims::caller(&claims, config);
+                let headers = claim_headers(config, &caller);
+                let caller = Part::new(caller);
+                let verified =
+                    Verified { issuer: *issuer, caller, headers, grants: None, kid: None, generation: 0 };
+                let expires = expires.min(now.saturating_add(asker.max_age()));
+                self.verified.insert(&token, Rc::new(verified), expires);
+            }
+            Err(refusal) => {
+                let claimed = Claimed { issuer: Some(config.issuer.clone()), kid: None };
+                let bad = Bad { refusal, claimed, issuer: *issuer, generation: 0 };
+                self.refused.insert(&token, Rc::new(bad), now.saturating_add(asker.refused_for()));
+            }
+        }
     }
 
     pub fn on_tick(&mut self, cx: &mut Cx<'_>) {
@@ -230,15 +295,56 @@ impl Verifier {
     }
 
     pub fn on_fetched(&mut self, id: u32, reply: Result<&HttpReply, CalloutError>, cx: &mut Cx<'_>) {
-        let issuer = usize::try_from(id).ok().and_then(|index| self.issuers.get_mut(index));
+        if self.asker.as_ref().is_some_and(|_| id.saturating_sub(self.first_fetch) >= QUESTIONS) {
+            return self.on_answered(id, reply, cx);
+        }
+        let index = id.checked_sub(self.first_fetch).and_then(|index| usize::try_from(index).ok());
+        let issuer = index.and_then(|index| self.issuers.get_mut(index));
         if let Some(issuer) = issuer {
             issuer.keys.on_fetched(reply, cx);
         }
     }
 }
 
+/// The issuer that is asked about tokens, if one is.
+fn asker(
+    issuers: &mut [Trusted],
+    fetch: FetchKey,
+    cache: usize,
+) -> Result<Option<(usize, Asker)>, ConfigError> {
+    let mut found = None;
+    for (index, issuer) in issuers.iter_mut().enumerate() {
+        let Jwks::Introspection(config) = &issuer.config.jwks else { continue };
+        let at = |error: ConfigError| error.under(&format!("issuers[{index}].jwks.introspection"));
+        if found.is_some() {
+            let problem =
+                "another issuer is asked about tokens too: it cannot be said which tokens are whose";
+            return Err(at(ConfigError::at("", problem)));
+        }
+        if cache == 0 {
+            return Err(at(ConfigError::at("", "needs a `token_cache`, where answers are kept")));
+        }
+        let first = FetchKey { id: fetch.id.saturating_add(QUESTIONS), ..fetch };
+        found = Some((index, Asker::new(first, config.clone()).map_err(at)?));
+        // The answer itself says for how long it is good.
+        issuer.config.require_exp = false;
+    }
+    Ok(found)
+}
+
+/// Whether a token is one that this issuer is asked about: no JWT, or one of its own.
+fn is_asked_about(token: &Result<Token<'_>, Malformed>, issuer: Option<&Trusted>) -> bool {
+    match token {
+        Ok(token) => {
+            let named = token.claims.get("iss").and_then(Value::as_str);
+            issuer.is_some_and(|issuer| named == Some(&issuer.config.issuer))
+        }
+        Err(malformed) => *malformed == Malformed::NotThreeParts,
+    }
+}
+
 impl Trusted {
-    fn new(filter: &'static str, index: usize, config: Issuer) -> Result<Self, ConfigError> {
+    fn new(fetch: FetchKey, config: Issuer) -> Result<Self, ConfigError> {
         if let Some(bad) = config.claim_headers.iter().find(|mapping| !may_carry_claim(&mapping.header)) {
             let problem = format!("`{}` is not a header that can carry a claim", bad.header);
             return Err(ConfigError::at("claim_headers", problem));
@@ -251,8 +357,7 @@ impl Trusted {
             let problem = format!("`{}` is over an hour; clocks do not differ so much", config.leeway);
             return Err(ConfigError::at("leeway", problem));
         }
-        let id = u32::try_from(index).unwrap_or(u32::MAX);
-        let keys = Keys::new(filter, id, &config).map_err(|problem| ConfigError::at("jwks", problem))?;
+        let keys = Keys::new(fetch, &config).map_err(|problem| ConfigError::at("jwks", problem))?;
         Ok(Self { config, keys })
     }
 }
@@ -295,7 +400,7 @@ fn claim_headers(issuer: &Issuer, caller: &Caller) -> Vec<(String, String)> {
         .collect()
 }
 
-impl Weigh for Forged {
+impl Weigh for Bad {
     fn weight(&self) -> usize {
         let Claimed { issuer, kid } = &self.claimed;
         [issuer, kid].into_iter().flatten().map(String::len).sum()
@@ -310,7 +415,8 @@ impl Weigh for Verified {
         let pairs = claims.iter().chain(self.headers.iter().map(|(name, value)| (name, value)));
         let pairs = pairs.map(|(name, value)| name.len().saturating_add(value.len()).saturating_add(64));
         // Twice: once as values, once as the JSON that is published.
-        texts.chain(lists).chain(pairs).fold(0, usize::saturating_add).saturating_mul(2)
+        let caller = texts.chain(lists).chain(pairs).fold(0, usize::saturating_add).saturating_mul(2);
+        caller.saturating_add(self.grants.as_ref().map_or(0, Weigh::weight))
     }
 }
 
@@ -332,7 +438,8 @@ mod tests {
         let mut issuer = json!({"issuer": "a", "jwks": {"inline": {"keys": [key]}}});
         issuer[field] = value;
         let config = serde_json::from_value(json!({"issuers": [issuer]})).unwrap();
-        let verifier = Verifier::new("auth", config, Capabilities::default());
+        let fetch = FetchKey { filter: "auth", id: 0 };
+        let verifier = Verifier::new(fetch, Form::Strict, config, Capabilities::default());
         verifier.err().map(|error| error.to_string()).unwrap_or_default()
     }
 

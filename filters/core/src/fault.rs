@@ -98,6 +98,14 @@ const fn throttled(code: &'static str) -> Code {
     Code { code, status: 429, message: "Message throttled out", hint: "" }
 }
 
+/// The credential is genuine, and not for this API, or not for callers like this one.
+pub const RESOURCE_FORBIDDEN: Code = Code {
+    code: "900908",
+    status: 403,
+    // The space at the end is Choreo Connect's.
+    message: "Resource forbidden ",
+    hint: "User is NOT authorized to access the Resource. API Subscription validation failed.",
+};
 /// What would verify the credential cannot be reached.
 pub const KEYS_UNAVAILABLE: Code =
     Code { code: "900900", status: 503, message: "Unclassified Authentication Failure", hint: "" };

@@ -51,13 +51,14 @@ pub struct Caller {
     /// The user or service: `sub`.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub subject: String,
-    /// The client application's key: `azp`, `client_id`, or the claim that the issuer is configured with.
+    /// The client's name or key: `azp`, `client_id`, the claim that the issuer is configured with, or whom an API
+    /// key was given to.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub consumer: String,
-    /// The application that the consumer belongs to.
+    /// The application that the credential was given to.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub application: String,
-    /// The tier of its subscription to what is called.
+    /// The tier whose limits hold for the caller.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub tier: String,
     /// Scopes that the credential carries.
@@ -162,12 +163,13 @@ impl Identity {
     /// Reads what [`Identity::encode`] wrote.
     pub fn decode(bytes: &[u8]) -> Result<Self, Unreadable> {
         let Some((&VERSION, json)) = bytes.split_first() else { return Err(Unreadable) };
-        let published: Published = serde_json::from_slice(json).map_err(|_| Unreadable)?;
-        let Published { api, version, operation, template, fault, .. } = published;
-        let Published { issuer, subject, consumer, application, tier, scopes, claims, .. } = published;
+        let read: Published = serde_json::from_slice(json).map_err(|_| Unreadable)?;
+        let Published { api, version, operation, template, fault, .. } = read;
+        let Published { issuer, subject, consumer, application, tier, scopes, claims, .. } = read;
+        let caller = Caller { issuer, subject, consumer, application, tier, scopes, claims };
         Ok(Self {
             called: Part::new(Called { api, version, operation, template }),
-            caller: Part::new(Caller { issuer, subject, consumer, application, tier, scopes, claims }),
+            caller: Part::new(caller),
             fault: fault.into(),
         })
     }
@@ -184,13 +186,14 @@ mod tests {
     fn comes_back_as_it_went() {
         let called = Called { api: "Petstore".into(), operation: "list".into(), ..Called::default() };
         let caller = Caller {
+            tier: "Gold".into(),
             scopes: vec!["read:pets".into()],
             claims: BTreeMap::from([("tenant".into(), "a \"quoted\" {one}".into())]),
             ..Caller::default()
         };
         let identity =
             Identity { called: Part::new(called), caller: Part::new(caller), fault: "late".into() };
-        let json = br#"1{"api":"Petstore","operation":"list","scopes":["read:pets"],"claims":{"tenant":"a \"quoted\" {one}"},"fault":"late"}"#;
+        let json = br#"1{"api":"Petstore","operation":"list","tier":"Gold","scopes":["read:pets"],"claims":{"tenant":"a \"quoted\" {one}"},"fault":"late"}"#;
         assert_eq!(identity.encode(), json);
         assert_eq!(Identity::decode(json), Ok(identity));
     }

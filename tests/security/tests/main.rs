@@ -32,3 +32,5 @@ mod page;
 mod site;
 #[cfg(test)]
 mod vectors;
+#[cfg(test)]
+mod wso2;

@@ -31,6 +31,8 @@ defaults! {
     fetch_timeout, is_fetch_timeout: Span = Span::from_secs(5);
     refresh, is_refresh: Span = Span::from_secs(300);
     max_stale, is_max_stale: Span = Span::from_secs(3600);
+    believed, is_believed: Span = Span::from_secs(60);
+    refused_for, is_refused_for: Span = Span::from_secs(10);
     cooldown, is_cooldown: Span = Span::from_secs(10);
 }
 

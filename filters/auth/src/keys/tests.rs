@@ -9,8 +9,11 @@ use enforcer_core::{
 use jwt_simple::algorithms::ES256KeyPair;
 use serde_json::{Value, json};
 
-use super::{remote::split_url, *};
-use crate::jwk::samples::{oct, p256, with};
+use super::*;
+use crate::{
+    jwk::samples::{oct, p256, with},
+    remote::split_url,
+};
 
 /// An issuer with a remote key set, fetched as the defaults are but for these settings.
 fn issuer(settings: &Value) -> Issuer {
@@ -34,7 +37,7 @@ struct Wished {
 
 impl Worker {
     fn new(host: NativeHost) -> Self {
-        let keys = Keys::new("auth", 0, &issuer(&json!({}))).unwrap();
+        let keys = Keys::new(FETCH_KEY, &issuer(&json!({}))).unwrap();
         Self { host, keys }
     }
 
@@ -88,6 +91,7 @@ fn key_set(kids: &[&str]) -> String {
     format!("{{\"keys\":[{}]}}", kids.iter().map(key).collect::<Vec<_>>().join(","))
 }
 
+const FETCH_KEY: FetchKey = FetchKey { filter: "auth", id: 0 };
 const FETCH: Wished = Wished { fetches: 1, woken: 0 };
 const WAKE: Wished = Wished { fetches: 0, woken: 1 };
 const NOTHING: Wished = Wished { fetches: 0, woken: 0 };
@@ -288,10 +292,10 @@ fn what_is_no_key_set_leaves_the_old_one_in_use() {
 
 #[test]
 fn times_without_sense_are_refused() {
-    let problem = |field: &str, value: &str| Keys::new("auth", 0, &issuer(&json!({field: value}))).err();
+    let problem = |field: &str, value: &str| Keys::new(FETCH_KEY, &issuer(&json!({field: value}))).err();
     assert!(problem("timeout", "0s").unwrap().contains("no fetch could succeed"));
     assert!(problem("refresh", "10ms").unwrap().contains("the least is `1s`"));
-    assert!(problem("max_stale", "1m").unwrap().contains("times without keys"));
+    assert!(problem("max_stale", "1m").unwrap().contains("times without any"));
     assert_eq!(problem("refresh", "1s"), None);
 }
 

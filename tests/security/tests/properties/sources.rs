@@ -1,6 +1,9 @@
 //! A token is found in one place or in none, and taken out of the request it is gone.
 
-use enforcer_auth::{config::TokenSource, source::Sources};
+use enforcer_auth::{
+    config::TokenSource,
+    source::{Sources, remove},
+};
 use enforcer_core::{edits::Edits, headers::HeaderMap};
 use proptest::{collection::vec, prelude::*};
 use serde_json::json;
@@ -67,7 +70,7 @@ proptest! {
         let edits = match sources.find(&headers) {
             Ok(Some(carried)) => {
                 prop_assert!(!carried.text.is_empty());
-                sources.remove(carried, &headers, Edits::default())
+                remove(sources.place(carried).into_iter(), &headers, Edits::default())
             }
             Ok(None) | Err(_) => return Ok(()),
         };

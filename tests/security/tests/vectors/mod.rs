@@ -11,7 +11,7 @@ use std::{fs, path::PathBuf};
 use enforcer_auth::{
     config::Algorithm,
     jwk::{Checked, Find, Key, KeySet, Origin},
-    token::Jws,
+    token::{Form, Jws},
 };
 use serde_json::{Value, json};
 
@@ -39,7 +39,7 @@ fn key_set(written: &Value, allowed: Option<&[Algorithm]>) -> Result<KeySet, Str
 
 /// Whether a JWS is signed by one of these keys, as a token would have to be; its payload may be anything.
 fn accepts(keys: &KeySet, jws: &str) -> bool {
-    let Ok(jws) = Jws::parse(jws) else { return false };
+    let Ok(jws) = Jws::parse(jws, Form::Strict) else { return false };
     let Some(algorithm) = Algorithm::of_name(&jws.header.alg) else { return false };
     match keys.find(jws.header.kid.as_deref(), algorithm) {
         Find::Keys(keys) => {

@@ -12,7 +12,7 @@ const LAST_RETRY: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Attempt {
     pub(super) ended: Duration,
-    /// When the keys that are known were fetched.
+    /// When the text that is known was fetched.
     pub(super) fetched: Duration,
     /// When to fetch again although nobody asks.
     pub(super) next: Duration,
@@ -21,7 +21,7 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// A fetch that brought keys, to be used so long. The next one is up to an eighth earlier, so that gateways
+    /// A fetch that brought a text, to be used so long. The next one is up to an eighth earlier, so that gateways
     /// that were started together do not fetch together ever after.
     pub(super) fn succeeded(host: &dyn Host, age: Duration) -> Self {
         let now = host.monotonic();
@@ -37,21 +37,22 @@ impl Attempt {
         Self { ended: now, next, failures: self.failures.saturating_add(1), ..self }
     }
 
-    /// Three times in nanoseconds and the failures, little endian, then the body.
-    pub(super) fn encode(&self, body: &[u8]) -> Vec<u8> {
+    /// Three times in nanoseconds and the failures, little endian.
+    pub(super) fn encode(&self) -> Vec<u8> {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).to_le_bytes();
         let Self { ended, fetched, next, failures } = *self;
-        [&nanos(ended)[..], &nanos(fetched), &nanos(next), &failures.to_le_bytes(), body].concat()
+        [&nanos(ended)[..], &nanos(fetched), &nanos(next), &failures.to_le_bytes()].concat()
     }
 
+    /// The attempt, and what follows it.
     pub(super) fn decode(value: &[u8]) -> Option<(Self, &[u8])> {
         let (ended, rest) = value.split_first_chunk::<8>()?;
         let (fetched, rest) = rest.split_first_chunk::<8>()?;
         let (next, rest) = rest.split_first_chunk::<8>()?;
-        let (failures, body) = rest.split_first_chunk::<4>()?;
+        let (failures, rest) = rest.split_first_chunk::<4>()?;
         let time = |bytes: &[u8; 8]| Duration::from_nanos(u64::from_le_bytes(*bytes));
         let failures = u32::from_le_bytes(*failures);
-        Some((Self { ended: time(ended), fetched: time(fetched), next: time(next), failures }, body))
+        Some((Self { ended: time(ended), fetched: time(fetched), next: time(next), failures }, rest))
     }
 }
 
@@ -103,7 +104,10 @@ mod tests {
             next: Duration::from_nanos(3),
             failures: 4,
         };
-        assert_eq!(Attempt::decode(&attempt.encode(b"body")), Some((attempt, &b"body"[..])));
+        assert_eq!(
+            Attempt::decode(&[&attempt.encode()[..], b"text"].concat()),
+            Some((attempt, &b"text"[..]))
+        );
         assert_eq!(Attempt::decode(&[0; 27]), None);
     }
 }
