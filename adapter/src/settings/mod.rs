@@ -66,9 +66,6 @@ impl Settings {
     }
 }
 
-/// The top-level keys that the design reserves and this version does not read yet.
-pub const NOT_YET: [&str; 0] = [];
-
 /// An address the gateway listens on.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a mapping such as `{port: 8080}`")]

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{NOT_YET, Settings, check};
+use super::{Settings, check};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, suggest},
     source::{Document, View},
@@ -15,17 +15,7 @@ pub fn settings(document: &Document, findings: &mut Diagnostics) -> Option<Setti
     if view.node.is_null() {
         return Some(Settings::default());
     }
-    let mut value = view.node.to_json();
-    for key in NOT_YET {
-        if let Some(found) = view.get(key) {
-            findings.push(
-                Diagnostic::error(format!("`{key}` is not supported yet"))
-                    .at(found.key_place())
-                    .help("remove it; nothing of it would take effect in this version"),
-            );
-            remove(&mut value, &[key.to_owned()]);
-        }
-    }
+    let value = view.node.to_json();
     let settings = read_value(view, value, findings)?;
     check(&settings, view, findings);
     Some(settings)
