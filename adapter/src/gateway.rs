@@ -377,15 +377,15 @@ fn requirements(access: &Access, rule: ScopeRule) -> Option<Vec<Requirement>> {
 }
 
 fn all_requirements(access: &Access, rule: ScopeRule) -> Vec<Requirement> {
-    let token = |scopes: &Vec<String>| JwtRequirement {
-        issuers: Vec::new(),
+    let token = |issuer: &Option<String>, scopes: &Vec<String>| JwtRequirement {
+        issuers: issuer.iter().cloned().collect(),
         scopes: (!scopes.is_empty()).then(|| match rule {
             ScopeRule::All => Scopes::AllOf(scopes.clone()),
             ScopeRule::Any => Scopes::AnyOf(scopes.clone()),
         }),
     };
     let one = |way: &Alternative| Requirement {
-        jwt: way.token.as_ref().map(token),
+        jwt: way.token.as_ref().map(|scopes| token(&way.issuer, scopes)),
         api_keys: way.keys.iter().map(keys::scheme_name).collect(),
     };
     access.0.iter().map(one).collect()

@@ -84,6 +84,8 @@ pub struct Access(pub Vec<Alternative>);
 pub struct Alternative {
     /// A valid token that has these scopes.
     pub token: Option<Vec<String>>,
+    /// The issuer that the token must be from; `None`: any that is configured.
+    pub issuer: Option<String>,
     /// An API key in each of these places.
     pub keys: Vec<KeySource>,
 }
@@ -94,7 +96,7 @@ impl Alternative {
     }
 
     pub fn token(scopes: Vec<String>) -> Self {
-        Self { token: Some(scopes), keys: Vec::new() }
+        Self { token: Some(scopes), ..Self::default() }
     }
 }
 

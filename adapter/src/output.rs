@@ -29,6 +29,10 @@ pub fn write(folder: &Path, files: &[(&str, String)]) -> Result<Vec<PathBuf>, Di
         }
         let staged = staging.path().join(name);
         fs::write(&staged, text).map_err(failed(&path))?;
+        // What only its owner could read stays so: configurations hold keys.
+        if let Ok(old) = fs::metadata(&path) {
+            fs::set_permissions(&staged, old.permissions()).map_err(failed(&path))?;
+        }
         changed.push((staged, path));
     }
     for (staged, path) in &changed {

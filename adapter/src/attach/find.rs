@@ -32,10 +32,10 @@ impl Listener<'_> {
     }
 }
 
-/// An HTTP connection manager.
+/// An HTTP connection manager, or one of its upgrades that has filters of its own.
 pub(super) struct Manager<'a> {
     pub(super) view: View<'a>,
-    /// `http_filters`, if it is there.
+    /// The list of HTTP filters, if it is there.
     pub(super) filters: Option<View<'a>>,
 }
 
@@ -115,7 +115,14 @@ fn managers(listener: View<'_>) -> Vec<Manager<'_>> {
         .flat_map(|filters| filters.items())
         .filter(|filter| has_type(*filter, MANAGER))
         .filter_map(|filter| field(filter, "typed_config"))
-        .map(|view| Manager { view, filters: field(view, "http_filters") })
+        .flat_map(|view| {
+            // An upgraded request passes the filters of `upgrade_configs` in place of the others.
+            let upgrades = field(view, "upgrade_configs").into_iter().flat_map(|upgrades| upgrades.items());
+            let upgrades = upgrades.map(|view| Manager { view, filters: field(view, "filters") });
+            let own =
+                upgrades.filter(|upgrade| upgrade.filters.is_some_and(|list| list.items().next().is_some()));
+            [Manager { view, filters: field(view, "http_filters") }].into_iter().chain(own)
+        })
         .collect()
 }
 

@@ -60,7 +60,11 @@ fn build(arguments: &Arguments, shell: &Shell) -> (ExitCode, BTreeSet<PathBuf>) 
     if let Some(gateway) = &gateway {
         write(gateway, arguments, shell, &mut findings);
     }
-    (shell.report(&findings), gateway.map(|gateway| gateway.files).unwrap_or_default())
+    // A file that something is wrong with is one that was read, even if nothing came of it.
+    let wrong = findings.iter().filter_map(|finding| finding.place()).map(|place| place.source.name().into());
+    let mut files: BTreeSet<PathBuf> = wrong.collect();
+    files.extend(gateway.map(|gateway| gateway.files).unwrap_or_default());
+    (shell.report(&findings), files)
 }
 
 /// Builds, and again after every change. What is wrong is printed, and what was written before stays.

@@ -12,6 +12,7 @@ use crate::{
     fetch,
     output::plain,
     source::{Library, Source, View, parse},
+    url::Url,
 };
 
 /// Start a gateway: write enforcer.yaml, and a small openapi.yaml if no definition is given
@@ -71,9 +72,9 @@ fn definition(named: Option<&str>, shell: &Shell) -> Result<PathBuf, Diagnostic>
     let named_like_one =
         [".yaml", ".yml", ".json"].iter().any(|end| last.ends_with(end) && last.len() > end.len());
     let path = PathBuf::from(match (named_like_one, text.trim_start().starts_with('{')) {
-        (true, _) => last,
-        (false, true) => "openapi.json",
-        (false, false) => "openapi.yaml",
+        (true, _) if last != SETTINGS => last,
+        (_, true) => "openapi.json",
+        (_, false) => "openapi.yaml",
     });
     create(&path, &text, shell)?;
     Ok(path)
@@ -85,7 +86,10 @@ fn settings(root: View<'_>) -> String {
     let discovery = schemes.entries().find_map(|(_, scheme)| scheme.get("openIdConnectUrl")?.text());
     let issuer = discovery
         .map(|url| url.split("/.well-known/").next().unwrap_or(url))
+        .filter(|issuer| Url::parse(issuer).is_ok())
         .unwrap_or("https://idp.example.com");
+    // The definition may be a stranger's: in quotes, it cannot add settings of its own.
+    let issuer = serde_json::Value::from(issuer);
     let unsupported: Vec<&str> = schemes
         .entries()
         .filter(|(_, scheme)| {

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
     sync::mpsc::{Receiver, channel},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -52,8 +52,20 @@ impl Files {
             let event =
                 self.changes.recv().map_err(|_| failed(&notify::Error::generic("the watcher has ended")))?;
             if self.concerns(&event) {
-                while self.changes.recv_timeout(REST).is_ok() {}
+                self.rest();
                 return Ok(());
+            }
+        }
+    }
+
+    /// Waits until nothing has happened to the files for a while, whatever else their folders see.
+    fn rest(&self) {
+        let mut changed = Instant::now();
+        while let Some(left) = REST.checked_sub(changed.elapsed())
+            && let Ok(event) = self.changes.recv_timeout(left)
+        {
+            if self.concerns(&event) {
+                changed = Instant::now();
             }
         }
     }

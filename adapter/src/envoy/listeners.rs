@@ -70,6 +70,14 @@ fn connection_manager(gateway: &Gateway, filters: &[Value], (routes_key, routes)
         "request_headers_timeout": "10s",
         "request_timeout": "300s",
         "stream_idle_timeout": "300s",
+        // What a client sends would come before what Envoy adds, and many backends take the first.
+        "early_header_mutation_extensions": [{
+            "name": "envoy.http.early_header_mutation.header_mutation",
+            "typed_config": typed(
+                "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+                json!({"mutations": [{"remove": "x-forwarded-host"}]}),
+            ),
+        }],
     });
     let Some(map) = manager.as_object_mut() else { return manager };
     if sets_headers(gateway) {

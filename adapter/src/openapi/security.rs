@@ -20,8 +20,8 @@ pub(super) type Schemes = BTreeMap<String, Meaning>;
 
 /// How a scheme is verified.
 pub(super) enum Meaning {
-    /// A bearer token.
-    Token,
+    /// A bearer token, of this issuer if there are several.
+    Token(Option<String>),
     /// An API key in this place.
     Key(KeySource),
     /// `auth.schemes` says it may be left out.
@@ -64,10 +64,13 @@ impl Reader<'_> {
         let defined = root.get("components").and_then(|components| components.get("securitySchemes"));
         for (name, scheme) in defined.into_iter().flat_map(|defined| defined.entries()) {
             let meaning = match self.context.settings.auth.schemes.get(name) {
-                Some(Need::Jwt) => Meaning::Token,
+                Some(Need::Jwt) => Meaning::Token(None),
                 Some(Need::Open) => Meaning::Open,
                 None => match self.library.resolve(scheme) {
-                    Ok(scheme) => meaning(scheme, self.context.settings.keys.is_some()),
+                    Ok(scheme) => match meaning(scheme, self.context.settings.keys.is_some()) {
+                        Meaning::Token(None) => Meaning::Token(self.issuer(name, scheme)),
+                        other => other,
+                    },
                     Err(problem) => {
                         self.findings.push(problem);
                         Meaning::Broken
@@ -102,10 +105,14 @@ impl Reader<'_> {
         api: &Inherited,
     ) -> Option<Option<Access>> {
         let kind = operation.get("x-auth-type").and_then(|kind| kind.text());
-        if kind.is_some_and(|kind| kind.eq_ignore_ascii_case("none")) {
+        let disabled = self.disabled(operation).or_else(|| self.disabled(item));
+        let open_kind = kind.is_some_and(|kind| kind.eq_ignore_ascii_case("none"));
+        if open_kind || disabled == Some(true) {
+            self.warn_if_opened(operation);
+        }
+        if open_kind {
             return Some(Some(Access::open()));
         }
-        let disabled = self.disabled(operation).or_else(|| self.disabled(item));
         let access = match (disabled, operation.get("security")) {
             (Some(true), _) => Some(Access::open()),
             (_, Some(security)) => Some(self.access(security, schemes)?),
@@ -114,6 +121,17 @@ impl Reader<'_> {
             (None, None) => None,
         };
         Some(access.filter(|access| *access != api.effective))
+    }
+
+    /// WSO2's extensions go before `security`, which somebody may rely on.
+    fn warn_if_opened(&mut self, operation: View<'_>) {
+        if let Some(security) = operation.get("security").filter(|list| list.items().next().is_some()) {
+            self.findings.push(
+                Diagnostic::warning("everybody may call this, whatever its `security` asks for")
+                    .at(security.key_place())
+                    .help("remove `security`, or the `x-auth-type` or `x-wso2-disable-security` that goes before it"),
+            );
+        }
     }
 
     /// Reports the schemes that could not be verified.
@@ -188,7 +206,16 @@ impl Reader<'_> {
         let mut way = Alternative::anonymous();
         for (name, scopes) in requirement.entries() {
             match schemes.get(name) {
-                Some(Meaning::Token) => {
+                Some(Meaning::Token(issuer)) => {
+                    if way.issuer.is_some() && issuer.is_some() && way.issuer != *issuer {
+                        self.findings.push(
+                            Diagnostic::error("no token can be from two issuers, as this requirement wants")
+                                .at(scopes.key_place())
+                                .help("write alternatives: `security: [{a: []}, {b: []}]`"),
+                        );
+                        return Reading::Broken;
+                    }
+                    way.issuer = way.issuer.or_else(|| issuer.clone());
                     let Some(asked) = self.scopes(name, scopes) else { return Reading::Broken };
                     let all = way.token.get_or_insert_default();
                     all.extend(asked.into_iter().filter(|scope| !all.contains(scope)).collect::<Vec<_>>());
@@ -215,6 +242,22 @@ impl Reader<'_> {
 }
 
 impl Reader<'_> {
+    /// Whose tokens an OpenID scheme means, where there is a choice.
+    fn issuer(&mut self, name: &str, scheme: View<'_>) -> Option<String> {
+        let issuers = &self.context.settings.issuers;
+        let url = scheme.get("openIdConnectUrl").filter(|_| issuers.len() > 1)?;
+        let named = url.text()?.split("/.well-known/").next()?.trim_end_matches('/');
+        let found = issuers.iter().find(|issuer| issuer.issuer.trim_end_matches('/') == named);
+        if found.is_none() {
+            self.findings.push(
+                Diagnostic::warning(format!("tokens of every issuer do for the security scheme `{name}`"))
+                    .at(url.place())
+                    .help("configure the issuer that this URL belongs to, under its own name"),
+            );
+        }
+        found.map(|issuer| issuer.issuer.clone())
+    }
+
     /// The scopes of a requirement. One that was misread would ask for less than it should.
     fn scopes(&mut self, name: &str, list: View<'_>) -> Option<Vec<String>> {
         let scopes: Vec<Option<&str>> = list.items().map(|scope| scope.text()).collect();
@@ -234,7 +277,7 @@ impl Reader<'_> {
 fn meaning(scheme: View<'_>, keys: bool) -> Meaning {
     let text = |key| scheme.get(key).and_then(|view| view.text()).unwrap_or_default();
     match (text("type"), text("scheme").to_ascii_lowercase().as_str()) {
-        ("oauth2" | "openIdConnect", _) | ("http", "bearer") => Meaning::Token,
+        ("oauth2" | "openIdConnect", _) | ("http", "bearer") => Meaning::Token(None),
         ("http", other) => Meaning::Unsupported(format!("`http: {other}`")),
         ("apiKey", _) if keys => key(text("in"), text("name")),
         ("apiKey", _) => Meaning::Unsupported(format!("{API_KEY} `{}`", text("name"))),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use enforcer_auth::config::TokenSource;
+use enforcer_auth::{config::TokenSource, source::is_token_byte};
 
 use super::{Cors, Settings};
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
 /// Reports values that are well formed and still cannot work. `file` is what the settings were read from.
 pub fn check(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) {
     listeners(settings, file, findings);
+    empty(settings, file, findings);
     headers(settings, file, findings);
     token_sources(settings, file, findings);
     lifetimes(settings, file, findings);
@@ -75,6 +76,35 @@ fn listeners(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) {
                     )),
             );
         }
+    }
+}
+
+/// What Envoy would refuse, or take for something else.
+fn empty(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) {
+    let mut paths =
+        vec![vec!["defaults", "access_log"], vec!["defaults", "modules"], vec!["defaults", "ca_file"]];
+    let numbers: Vec<String> = (0..settings.listeners.len()).map(|index| index.to_string()).collect();
+    for number in &numbers {
+        let fields = ["certificate", "key", "client_ca"];
+        paths.extend(fields.map(|field| vec!["listeners", number.as_str(), "tls", field]));
+    }
+    for path in paths {
+        let view = file.descend(path.iter().copied());
+        if view.text() == Some("") {
+            let field = path.last().copied().unwrap_or_default();
+            findings.push(
+                Diagnostic::error(format!("`{field}` names no file"))
+                    .at(view.place())
+                    .help("write its path as Envoy sees it, or remove the key"),
+            );
+        }
+    }
+    if settings.defaults.connect_timeout.is_some_and(|time| time.duration().is_zero()) {
+        findings.push(
+            Diagnostic::error("no connection is made in no time")
+                .at(file.descend(["defaults", "connect_timeout"]).place())
+                .help("write how long a connection may take: `connect_timeout: 5s`"),
+        );
     }
 }
 
@@ -185,6 +215,14 @@ pub(crate) fn check_cors(cors: &Cors) -> Result<(), Diagnostic> {
     }
     for origin in &cors.allow_origins {
         check_origin(origin)?;
+    }
+    // They go into headers of answers as they are, where a line break would begin another header.
+    let names = [&cors.allow_methods, &cors.allow_headers, &cors.expose_headers];
+    if let Some(bad) =
+        names.into_iter().flatten().find(|name| name.is_empty() || !name.bytes().all(is_token_byte))
+    {
+        return Err(Diagnostic::error(format!("`{}` is no name of a method or header", bad.escape_debug()))
+            .help("write one name an entry, such as `GET` or `x-request-id`, or `*`"));
     }
     if cors.allow_credentials && cors.allow_origins.iter().any(|origin| origin == "*") {
         return Err(Diagnostic::error(

@@ -128,7 +128,9 @@ impl Filter for Auth {
         match self.decide(cx, may_wait) {
             Decision::Open(target) => self.open(target, cx),
             Decision::Allowed(target, admitted) => self.allow(target, &admitted, cx),
-            Decision::Options(_) if self.mode == Mode::Shadow => Step::proceed(),
+            Decision::Options(_) if self.mode == Mode::Shadow => {
+                Step::Continue(self.without_spoofed_claims(cx.request_headers()))
+            }
             Decision::Options(allow) => Step::Respond(options(allow)),
             Decision::Refused(target, refusal, claimed) => self.refuse(target, &refusal, &claimed, cx),
             Decision::Wait(on, deadline) => Step::Wait { on, deadline },

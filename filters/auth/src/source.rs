@@ -130,8 +130,14 @@ pub fn is_token_byte(byte: u8) -> bool {
 }
 
 fn in_header<'a>(headers: &'a HeaderMap, source: &HeaderSource) -> Result<Option<&'a [u8]>, Several> {
-    let value = headers.single(&source.name).map_err(|_| Several)?;
-    Ok(value.and_then(|value| credential(value, &source.scheme)))
+    let Some(value) = headers.single(&source.name).map_err(|_| Several)? else { return Ok(None) };
+    let found = credential(value, &source.scheme);
+    // Envoy joins several values of a well-known header with commas: the second may be the one a backend takes.
+    let is_one = |part: &[u8]| credential(part.trim_ascii(), &source.scheme).is_some();
+    if found.is_none() && value.split(|byte| *byte == b',').skip(1).any(is_one) {
+        return Err(Several);
+    }
+    Ok(found)
 }
 
 /// What follows the scheme (RFC 6750 section 2.1). `None`: some other scheme, or nothing.
@@ -140,17 +146,20 @@ fn credential<'a>(value: &'a [u8], scheme: &str) -> Option<&'a [u8]> {
         value
     } else {
         let (given, rest) = value.split_at_checked(scheme.len())?;
-        let spaced = given.eq_ignore_ascii_case(scheme.as_bytes()) && rest.first() == Some(&b' ');
-        spaced.then_some(rest)?
+        // Backends differ in what they take for a space: a tab, for one. Only a space is taken off here, so that
+        // with anything else it is a credential, and none that is good.
+        let spaced = rest.first().is_some_and(|byte| !is_token_byte(*byte));
+        (spaced && given.eq_ignore_ascii_case(scheme.as_bytes())).then_some(rest)?
     };
-    Some(rest.trim_ascii()).filter(|text| !text.is_empty())
+    let blanks = rest.iter().take_while(|byte| **byte == b' ').count();
+    rest.get(blanks..).map(<[u8]>::trim_ascii_end).filter(|text| !text.is_empty())
 }
 
 /// The value is taken as it is: nothing that a token consists of needs an escape, and escaped it is none.
 fn in_query<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, Several> {
     let target = headers.get_str(":path").unwrap_or_default();
     let Some((_, query)) = target.split_once('?') else { return Ok(None) };
-    only(parameters(query).filter_map(|(given, value)| is_named(given, name).then_some(value)))
+    only(parameters(query).filter_map(|(given, value)| is_named(given, name).then_some(value.as_bytes())))
 }
 
 /// Name and value of each parameter. Some servers take `;` for `&`; a token holds neither.
@@ -185,25 +194,30 @@ fn unescape(text: &str) -> Cow<'_, [u8]> {
 }
 
 fn in_cookies<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, Several> {
-    only(cookies(headers).filter_map(|(_, given, value)| (given == name).then_some(value)))
+    only(cookies(headers).filter_map(|cookie| value_of(cookie, name)))
 }
 
-/// Each cookie (RFC 6265 section 5.4): as it is, its name, its value. Values that are not UTF-8 are no cookies.
-fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str, &str)> {
-    let lines = headers.get_all("cookie").filter_map(|line| std::str::from_utf8(line).ok());
-    lines.flat_map(|line| line.split(';')).map(str::trim).filter_map(|cookie| {
-        let (name, value) = cookie.split_once('=')?;
-        Some((cookie, name.trim_end(), value.trim_start()))
-    })
+/// Each cookie (RFC 6265 section 5.4), as it is.
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let all = headers.get_all("cookie").flat_map(|line| line.split(|byte| *byte == b';'));
+    all.map(<[u8]>::trim_ascii).filter(|cookie| !cookie.is_empty())
+}
+
+/// The value of a cookie, if it has this name.
+fn value_of<'a>(cookie: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let equals = cookie.iter().position(|byte| *byte == b'=')?;
+    let (given, value) = cookie.split_at_checked(equals)?;
+    let value = value.split_first().map_or(value, |(_, value)| value);
+    (given.trim_ascii_end() == name.as_bytes()).then(|| value.trim_ascii_start())
 }
 
 /// The only one that is not empty.
-fn only<'a>(mut values: impl Iterator<Item = &'a str>) -> Result<Option<&'a [u8]>, Several> {
+fn only<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<Option<&'a [u8]>, Several> {
     let first = values.next();
     if values.next().is_some() {
         return Err(Several);
     }
-    Ok(first.map(str::as_bytes).filter(|value| !value.is_empty()))
+    Ok(first.filter(|value| !value.is_empty()))
 }
 
 /// The request's target without these parameters; `None`: it has none of them.
@@ -220,12 +234,13 @@ fn without_parameters(headers: &HeaderMap, names: &[&str]) -> Option<String> {
 }
 
 /// The cookies but these, in one line; `None`: there are none of these.
-fn without_cookies(headers: &HeaderMap, names: &[&str]) -> Option<String> {
-    if names.is_empty() || !cookies(headers).any(|(_, given, _)| names.contains(&given)) {
+fn without_cookies(headers: &HeaderMap, names: &[&str]) -> Option<Vec<u8>> {
+    let is_one = |cookie: &[u8]| names.iter().any(|name| value_of(cookie, name).is_some());
+    if names.is_empty() || !cookies(headers).any(is_one) {
         return None;
     }
-    let kept = cookies(headers).filter(|(_, given, _)| !names.contains(given)).map(|(cookie, ..)| cookie);
-    Some(kept.collect::<Vec<_>>().join("; "))
+    let kept: Vec<&[u8]> = cookies(headers).filter(|cookie| !is_one(cookie)).collect();
+    Some(kept.join(&b"; "[..]))
 }
 
 #[cfg(test)]

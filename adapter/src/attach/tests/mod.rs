@@ -19,6 +19,21 @@ const ISSUERS: &str = "issuers: [{issuer: https://idp.example.com, jwks: http://
                        {issuer: https://b.example.com, jwks: https://b.example.com/keys}]\n\
                        defaults: {modules: /opt/enforcer, ca_file: /etc/ssl/ca.pem}\n";
 
+#[test]
+fn upgrades_with_filters_of_their_own_are_protected_too() {
+    let router = "name: envoy.filters.http.router\n                  typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}";
+    let text = format!(
+        "static_resources:\n  listeners:\n  - name: a\n    filter_chains:\n    - filters:\n      - name: http\n        typed_config:\n          \
+         '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager\n          \
+         upgrade_configs:\n          - upgrade_type: websocket\n            filters:\n            - {}\n          - upgrade_type: CONNECT\n          \
+         http_filters:\n          - {}\n",
+        router.replace("                  ", "              "),
+        router.replace("                  ", "            "),
+    );
+    let attached = round_trip(&text, &[]);
+    assert_eq!(attached.matches("name: enforcer.attached.auth\n").count(), 2 * 2, "{attached}");
+}
+
 fn gateway(settings: &str) -> Gateway {
     let folder = tempfile::tempdir().unwrap();
     let (definition, file) = (folder.path().join("pets.yaml"), folder.path().join("enforcer.yaml"));

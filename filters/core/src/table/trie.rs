@@ -7,6 +7,9 @@ use super::{
     template::{self, Segment},
 };
 
+/// Of a template. Paths are looked up by recursion, and a stack in a VM is small.
+const MAX_SEGMENTS: usize = 256;
+
 /// A node of the forest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Node(u32);
@@ -67,7 +70,10 @@ impl Trie {
     /// The node where a template ends, made if there is none.
     pub(super) fn add_path(&mut self, root: Node, template: &str) -> Result<Node, String> {
         let mut node = root;
-        for segment in template::segments(template) {
+        for (depth, segment) in template::segments(template).enumerate() {
+            if depth == MAX_SEGMENTS {
+                return Err(format!("it has more than {MAX_SEGMENTS} segments"));
+            }
             node = match segment? {
                 Segment::Literal(text) => self.add_literal(node, &text),
                 Segment::Parameter => self.add_parameter(node),
