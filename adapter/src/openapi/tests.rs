@@ -98,10 +98,42 @@ fn api_keys_are_asked_for_where_the_settings_say_which_there_are() {
         access("", "security: [{key: []}, {oauth: [a]}, {}]", keys),
         Access(vec![key(header()), token(&["a"]), Alternative::anonymous()])
     );
-    let together = Alternative { token: Some(vec!["a".to_owned()]), keys: vec![header()] };
+    let together =
+        Alternative { token: Some(vec!["a".to_owned()]), keys: vec![header()], ..Alternative::default() };
     assert_eq!(access("", "security: [{oauth: [a], key: []}]", keys), Access(vec![together]));
     let settings = format!("{keys}\nauth: {{schemes: {{key: jwt}}}}");
     assert_eq!(access("security: [{key: []}]", "", &settings), Access::valid_token());
+}
+
+#[test]
+fn an_openid_scheme_means_its_own_issuer() {
+    let settings =
+        "issuers: [{issuer: 'https://staff.example.com/'}, {issuer: 'https://customers.example.com'}]";
+    let read = |security: &str, other: &str| {
+        let schemes = format!(
+            "components:\n  securitySchemes:\n    \
+             staff: {{type: openIdConnect, openIdConnectUrl: 'https://staff.example.com/.well-known/openid-configuration'}}\n    \
+             other: {{type: openIdConnect, openIdConnectUrl: 'https://{other}/.well-known/openid-configuration'}}\n    \
+             oauth: {{type: oauth2}}\n"
+        );
+        let definition = format!(
+            "{HEAD}servers: [{{url: 'https://x.example.com'}}]\nsecurity: {security}\npaths: {{/a: {{get: {{}}}}}}\n{schemes}"
+        );
+        let (api, findings) = api(&definition, settings);
+        (api.map(|api| api.access), findings)
+    };
+    let of = |issuer: Option<&str>, scopes: &[&str]| {
+        Access(vec![Alternative { issuer: issuer.map(str::to_owned), ..token(scopes) }])
+    };
+    let customers = "customers.example.com";
+    let staff = of(Some("https://staff.example.com/"), &["a", "b"]);
+    assert_eq!(read("[{staff: [a], oauth: [b]}]", customers), (Some(staff), vec![]));
+    let (access, findings) = read("[{staff: [], other: []}]", customers);
+    assert_eq!((access, findings.len()), (None, 1), "{findings:?}");
+    assert!(findings[0].contains("no token can be from two issuers"), "{findings:?}");
+    let (access, findings) = read("[{other: [a]}]", "elsewhere.example.com");
+    assert_eq!(access, Some(of(None, &["a"])));
+    assert!(findings[0].contains("tokens of every issuer do"), "{findings:?}");
 }
 
 #[test]

@@ -355,4 +355,30 @@ mod tests {
             0
         );
     }
+
+    #[test]
+    fn cors_lists_hold_names_and_nothing_else() {
+        for (list, bad) in
+            [("allow_methods", r"GET\r\nSet-Cookie: a=b"), ("expose_headers", "a b"), ("allow_headers", "")]
+        {
+            let found =
+                findings(&format!("cors: {{allow_origins: ['https://a.example'], {list}: [\"{bad}\"]}}"));
+            assert!(
+                found.iter().any(|finding| finding.contains("is no name of a method or header")),
+                "{found:?}"
+            );
+        }
+        let good =
+            "cors: {allow_origins: ['https://a.example'], allow_methods: [GET, '*'], allow_headers: [X-A]}";
+        assert_eq!(findings(good), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_envoy_would_refuse_is_named() {
+        let found = findings(
+            "defaults: {access_log: '', modules: '', connect_timeout: 0s}\n\
+             listeners: [{port: 8443, tls: {certificate: '', key: k}}]\n",
+        );
+        assert_eq!(found.len(), 4, "{found:?}");
+    }
 }

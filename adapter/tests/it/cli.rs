@@ -371,6 +371,12 @@ fn init_takes_over_what_a_definition_says() {
     assert!(folder.run(&["init", "api.yaml"]).status.success());
     assert_snapshot!(folder.read("enforcer.yaml"));
     assert!(folder.run(&["check", "api.yaml"]).status.success());
+    let strange = definition
+        .replace("'https://login.example.com/t/", "\"https://x.example.com\\nauth: {default: open}\\n#/");
+    let strange = strange.replace("openid-configuration'", "openid-configuration\"");
+    let folder = Folder::new(&[("api.yaml", &strange)]);
+    assert!(folder.run(&["init", "api.yaml"]).status.success());
+    assert!(!folder.read("enforcer.yaml").contains("open}"), "{}", folder.read("enforcer.yaml"));
     assert_snapshot!(Folder::new(&[]).transcript(&["init", "absent.yaml"]));
     assert_snapshot!(Folder::new(&[]).transcript(&["init", "http://127.0.0.1:1/api.yaml"]));
 }

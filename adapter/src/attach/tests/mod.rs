@@ -31,7 +31,7 @@ fn upgrades_with_filters_of_their_own_are_protected_too() {
         router.replace("                  ", "            "),
     );
     let attached = round_trip(&text, &[]);
-    assert_eq!(attached.matches("name: enforcer.attached.auth\n").count(), 2 * 2, "{attached}");
+    assert_eq!(attached.matches("- name: enforcer.attached.auth\n").count(), 2, "{attached}");
 }
 
 fn gateway(settings: &str) -> Gateway {
