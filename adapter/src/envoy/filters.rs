@@ -7,9 +7,9 @@ use crate::gateway::Gateway;
 
 /// What goes before `router` in an Envoy that somebody else configures: each filter with its configuration.
 pub fn http_filters(gateway: &Gateway) -> Vec<Value> {
-    let auth = plugin("auth", gateway.module.clone(), serde_json::to_value(&gateway.auth));
+    let auth = plugin("auth", &gateway.module, serde_json::to_value(&gateway.auth));
     let limits = gateway.ratelimit.as_ref().map(serde_json::to_value);
-    let limits = limits.map(|config| plugin("ratelimit", gateway.module_of("ratelimit"), config));
+    let limits = limits.map(|config| plugin("ratelimit", &gateway.module_of("ratelimit"), config));
     [auth].into_iter().chain(limits).collect()
 }
 
@@ -49,7 +49,7 @@ fn around(filters: Vec<Value>) -> Vec<Value> {
 }
 
 /// A filter: its module and configuration.
-fn plugin(filter: &str, module: String, configuration: serde_json::Result<Value>) -> Value {
+fn plugin(filter: &str, module: &str, configuration: serde_json::Result<Value>) -> Value {
     let name = format!("enforcer.{filter}");
     let configuration = pretty::json(&configuration.unwrap_or_default());
     let config = json!({

@@ -56,11 +56,11 @@ pub struct Taken {
 pub fn take(bytes: Option<&[u8]>, demands: &[Demand<'_>], room: usize, clocks: Clocks) -> (Vec<u8>, Taken) {
     let mut bucket = Bucket(bytes.unwrap_or_default().to_vec());
     let mut taken = Taken::default();
-    let verdicts = demands.iter().map(|demand| {
-        let state = bucket.get(demand.counter);
-        (state, demand.rate.take(state, demand.amount, clocks))
-    });
-    let verdicts: Vec<_> = verdicts.collect();
+    let mut verdicts = Vec::with_capacity(demands.len());
+    for demand in demands {
+        let state = bucket.settled(demand, clocks);
+        verdicts.push((state, demand.rate.take(state, demand.amount, clocks)));
+    }
     taken.refused = demands
         .iter()
         .zip(&verdicts)
@@ -99,6 +99,17 @@ struct Bucket(Vec<u8>);
 impl Bucket {
     fn get(&self, counter: Fingerprint) -> Option<State> {
         self.0.chunks_exact(ENTRY).find(|entry| entry.starts_with(&counter.0)).and_then(read)
+    }
+
+    /// The counter of a demand, kept as it is to be kept.
+    fn settled(&mut self, demand: &Demand<'_>, clocks: Clocks) -> Option<State> {
+        let entry = self.entry(demand.counter)?;
+        let state = read(entry)?;
+        let settled = demand.rate.settle(state, clocks);
+        if settled != state {
+            write(entry, demand.counter, settled);
+        }
+        Some(settled)
     }
 
     fn entry(&mut self, counter: Fingerprint) -> Option<&mut [u8]> {
@@ -183,7 +194,7 @@ mod tests {
     use super::*;
     use crate::rate::{Algorithm, MOST};
 
-    const NOW: Clocks = Clocks { monotonic: 1 << 40, wall: 1_793_491_200 };
+    const NOW: Clocks = Clocks { monotonic: 1 << 40, wall: 1_793_491_200_000_000_000 };
     const BOTH: [Algorithm; 2] = [Algorithm::Gcra, Algorithm::Window];
 
     fn rate(algorithm: Algorithm, limit: u64, period: &str) -> Rate {
@@ -274,7 +285,7 @@ mod tests {
             let (mut bytes, _) = hit(&[], 1, &long, 3);
             (bytes, _) = hit(&bytes, 2, &short, 3);
             (bytes, _) = hit(&bytes, 3, &long, 3);
-            let later = Clocks { monotonic: NOW.monotonic + 2_000_000_000, wall: NOW.wall + 2 };
+            let later = Clocks { monotonic: NOW.monotonic + 2_000_000_000, wall: NOW.wall + 2_000_000_000 };
             let (bytes, taken) = take(Some(&bytes), &[demand(4, &long)], 3, later);
             assert_eq!((taken.evicted, bytes.len()), (0, 3 * ENTRY));
             assert_eq!((left(&bytes, 1, &long), left(&bytes, 2, &short)), (0, 1));

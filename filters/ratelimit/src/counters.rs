@@ -20,6 +20,7 @@ use crate::{
 
 /// Version of the layout: of the entries, their hash and the number of buckets.
 const LAYOUT: u32 = 1;
+/// As many as fourteen bits can say.
 const BUCKETS: u64 = 1 << 14;
 
 /// SipHash-2-4, by which keys become places.
@@ -47,7 +48,7 @@ impl Place {
 
     /// The upper bits; a fingerprint is the lower ones.
     fn bucket(self) -> u64 {
-        self.0 / (u64::MAX / BUCKETS).saturating_add(1)
+        self.0 >> 50
     }
 }
 
@@ -119,7 +120,7 @@ fn room(max_keys: u32) -> usize {
 
 fn clocks(host: &dyn Host) -> Clocks {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    Clocks { monotonic: nanos(host.monotonic()), wall: host.now().as_secs() }
+    Clocks { monotonic: nanos(host.monotonic()), wall: nanos(host.now()) }
 }
 
 /// What a request asks of the counters of one key, numbered in this order.

@@ -1,3 +1,5 @@
+#![expect(clippy::arithmetic_side_effects, reason = "an overflow would fail the test, as it should")]
+
 #[cfg(not(target_arch = "wasm32"))]
 mod threads;
 
