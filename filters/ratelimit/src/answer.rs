@@ -155,13 +155,10 @@ pub fn fields(counted: &[Counted<'_>], headers: Headers, now: Duration) -> Vec<(
 
 /// At least a second: who is told nothing would try at once.
 fn retry_after(wait: Duration, form: RetryAfter, now: Duration) -> String {
-    let wait = seconds(wait).max(1);
+    let wait = wait.max(Duration::from_secs(1));
     match form {
-        RetryAfter::Seconds => wait.to_string(),
-        RetryAfter::Date => {
-            let then = now.saturating_add(Duration::from_secs(wait));
-            calendar::http_date(Duration::from_secs(seconds(then)))
-        }
+        RetryAfter::Seconds => seconds(wait).to_string(),
+        RetryAfter::Date => calendar::http_date(Duration::from_secs(seconds(now.saturating_add(wait)))),
     }
 }
 
