@@ -15,7 +15,8 @@ use enforcer_core::{
 
 use crate::{
     bucket::{self, Demand, Fingerprint, Taken},
-    rate::{Clocks, Rate},
+    rate::Clocks,
+    tiers::{Kind, Limit},
 };
 
 /// Version of the layout: of the entries, their hash and the number of buckets.
@@ -76,6 +77,17 @@ impl Counters {
         Ok(taken)
     }
 
+    /// Counts what a demand that was put off has come to, and returns how many live counters were forgotten.
+    pub fn charge(&self, host: &dyn Host, place: Place, demand: &Demand<'_>) -> Result<u64, Contended> {
+        let mut evicted = 0;
+        self.slot(place).update(host, |bytes| {
+            let after;
+            (after, evicted) = bucket::charge(bytes, demand, self.room, clocks(host));
+            Some(after)
+        })?;
+        Ok(evicted)
+    }
+
     /// Takes back what [`Counters::take`] counted.
     pub fn give_back(&self, host: &dyn Host, place: Place, demands: &[Demand<'_>]) -> Result<(), Contended> {
         let slot = self.slot(place);
@@ -123,12 +135,16 @@ fn clocks(host: &dyn Host) -> Clocks {
     Clocks { monotonic: nanos(host.monotonic()), wall: nanos(host.now()) }
 }
 
-/// What a request asks of the counters of one key, numbered in this order.
-pub fn demands<'r>(place: Place, rates: impl Iterator<Item = (&'r Rate, bool)>) -> Vec<Demand<'r>> {
-    rates
-        .zip(0_u8..)
-        .map(|((rate, binding), number)| Demand { counter: place.counter(number), rate, amount: 1, binding })
-        .collect()
+/// What a request asks of the counters of one key, numbered in this order. `shadow`: nothing refuses.
+pub fn demands(place: Place, limits: &[Limit], shadow: bool) -> Vec<Demand<'_>> {
+    let demands = limits.iter().zip(0_u8..).map(|(limit, number)| Demand {
+        counter: place.counter(number),
+        rate: &limit.rate,
+        amount: 1,
+        binding: limit.stops && !shadow,
+        later: matches!(limit.kind, Kind::Bandwidth(_)),
+    });
+    demands.collect()
 }
 
 #[cfg(test)]

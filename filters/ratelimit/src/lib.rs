@@ -25,8 +25,8 @@ use enforcer_core::{
     cx::Cx,
     edits::Edits,
     fault::Dialect,
-    filter::{Capabilities, Event, Filter, Needs, Next, Response, Step},
-    host::Level as LogLevel,
+    filter::{CallSummary, Capabilities, Event, Filter, Needs, Next, Response, Step},
+    host::{Host, Level as LogLevel},
     identity::{Called, Identity, Part},
     mode::Mode,
     store::Contended,
@@ -35,13 +35,14 @@ use enforcer_core::{
 use crate::{
     answer::{Counted, Refusal},
     apis::Apis,
-    bucket::{Demand, Outcome},
+    bucket::{Demand, Fingerprint, Outcome},
     condition::All,
-    config::{Headers, Policy, RateLimitConfig},
+    config::{Headers, Policy, RateLimitConfig, Traffic},
     counters::{Counters, Place},
     parts::Request,
     policies::Applied,
-    tiers::{Limits, Tiers},
+    rate::Rate,
+    tiers::{Kind, Limit, Limits, Tiers},
 };
 
 /// The rate limit filter.
@@ -60,9 +61,22 @@ pub struct RateLimit {
     attributes: Vec<&'static str>,
 }
 
-/// What is remembered of a request: fields for its response.
+/// What is remembered of a request.
 #[derive(Debug, Default)]
-pub struct Exchange(Vec<(&'static str, String)>);
+pub struct Exchange {
+    /// Fields for its response.
+    fields: Vec<(&'static str, String)>,
+    charges: Vec<Charge>,
+}
+
+/// A limit of bytes, to be counted when the request is over.
+#[derive(Debug, Clone, Copy)]
+struct Charge {
+    place: Place,
+    counter: Fingerprint,
+    rate: Rate,
+    of: Traffic,
+}
 
 /// What came of a request's limits.
 #[derive(Debug, Default)]
@@ -74,12 +88,15 @@ struct Decision<'p> {
     passed_over: Option<Refusal>,
     /// Name of the policy or block that refused it, or that it is over.
     by: &'p str,
+    /// What is to be counted when an admitted request is over.
+    charges: Vec<Charge>,
 }
 
 /// What one policy took, so that it can be given back.
 struct Taken<'p> {
     place: Place,
     demands: Vec<Demand<'p>>,
+    limits: &'p [Limit],
 }
 
 impl Filter for RateLimit {
@@ -127,11 +144,39 @@ impl Filter for RateLimit {
         match event {
             Event::RequestHead => self.on_request(exchange, cx),
             Event::ResponseHead => {
-                let fields = std::mem::take(&mut exchange.0).into_iter();
+                let fields = std::mem::take(&mut exchange.fields).into_iter();
                 Step::Continue(fields.fold(Edits::default(), |edits, (name, value)| edits.set(name, value)))
             }
             _ => Step::proceed(),
         }
+    }
+
+    fn on_log(&mut self, exchange: Exchange, _call: &CallSummary<'_>, cx: &mut Cx<'_>) {
+        for Charge { place, counter, rate, of } in exchange.charges {
+            let amount = bytes(of, cx.host);
+            let demand = Demand { counter, rate: &rate, amount, binding: false, later: true };
+            if amount == 0 {
+                continue;
+            }
+            match self.counters.charge(cx.host, place, &demand) {
+                Ok(0) => {}
+                Ok(evicted) => cx.host.count("enforcer.ratelimit.evicted", evicted),
+                Err(Contended) => cx.host.count("enforcer.ratelimit.uncharged", 1),
+            }
+        }
+    }
+}
+
+/// Bytes of a finished request's bodies, as Envoy counted them.
+fn bytes(of: Traffic, host: &dyn Host) -> u64 {
+    let size = |message: &str| {
+        let value = host.attribute(&[message, "size"]).and_then(|value| value.try_into().ok());
+        value.map_or(0, i64::from_le_bytes).try_into().unwrap_or(0_u64)
+    };
+    match of {
+        Traffic::Both => size("request").saturating_add(size("response")),
+        Traffic::Request => size("request"),
+        Traffic::Response => size("response"),
     }
 }
 
@@ -146,7 +191,8 @@ impl RateLimit {
         };
         let called = apis::called(identity.map(|identity| &*identity.called), &self.apis, headers);
         let request = Request::new(cx.host, headers, &called, identity);
-        let decision = self.decide(&request);
+        let mut decision = self.decide(&request);
+        exchange.charges = std::mem::take(&mut decision.charges);
         let published = || {
             let unpublished =
                 || Identity { called: Part::new(Called::clone(&called)), ..Identity::default() };
@@ -177,7 +223,7 @@ impl RateLimit {
         // The tier of the API comes before the policies that are configured for its level.
         for applied in of_api.into_iter().chain(others) {
             if let Some(refusal) = self.take(applied, request, &mut decision, &mut taken) {
-                for Taken { place, demands } in &taken {
+                for Taken { place, demands, .. } in &taken {
                     if self.counters.give_back(request.host, *place, demands).is_err() {
                         request.host.count("enforcer.ratelimit.kept", 1);
                     }
@@ -185,6 +231,7 @@ impl RateLimit {
                 return Decision { refusal: Some(refusal), by: applied.name, ..decision };
             }
         }
+        decision.charges = taken.iter().flat_map(Taken::charges).collect();
         decision
     }
 
@@ -200,11 +247,11 @@ impl RateLimit {
             request.host.count("enforcer.ratelimit.unknown_tier", 1);
         }
         let limits = applied.allowances.limits(request);
-        if limits.quota.is_none() && limits.burst.is_none() {
+        if limits.all.is_empty() {
             return None;
         }
         let place = self.place(applied, limits, request)?;
-        let demands = counters::demands(place, limits.rates(applied.shadow));
+        let demands = counters::demands(place, &limits.all, applied.shadow);
         let result = match self.counters.take(request.host, place, &demands) {
             Ok(result) => result,
             Err(Contended) => return Some(Refusal::Contended),
@@ -219,7 +266,7 @@ impl RateLimit {
         if decision.passed_over.is_none() && over.is_some() {
             (decision.passed_over, decision.by) = (over, applied.name);
         }
-        taken.push(Taken { place, demands });
+        taken.push(Taken { place, demands, limits: &limits.all });
         None
     }
 
@@ -249,7 +296,7 @@ impl RateLimit {
         if !self.headers.on_allowed || decision.counted.is_empty() {
             return step;
         }
-        exchange.0 = answer::fields(&decision.counted, self.headers, cx.host.now());
+        exchange.fields = answer::fields(&decision.counted, self.headers, cx.host.now());
         match step {
             Step::Continue(edits) => {
                 let next = Some(Next { response_head: true, ..Next::default() });
@@ -257,6 +304,18 @@ impl RateLimit {
             }
             other => other,
         }
+    }
+}
+
+impl Taken<'_> {
+    /// What of it is to be counted when the request is over.
+    fn charges(&self) -> impl Iterator<Item = Charge> {
+        self.demands.iter().zip(self.limits).filter_map(|(demand, limit)| match limit.kind {
+            Kind::Bandwidth(of) => {
+                Some(Charge { place: self.place, counter: demand.counter, rate: limit.rate, of })
+            }
+            Kind::Quota | Kind::Burst => None,
+        })
     }
 }
 
@@ -269,16 +328,17 @@ fn note<'p>(
 ) -> Option<Refusal> {
     let mut over: Option<Refusal> = None;
     let mut refuses = false;
-    let bursts = limits.quota.iter().map(|_| false).chain([true]);
-    for (((rate, binding), burst), outcome) in limits.rates(applied.shadow).zip(bursts).zip(outcomes) {
+    for (limit, outcome) in limits.all.iter().zip(outcomes) {
+        let Limit { kind, rate, stops } = limit;
+        let binding = *stops && !applied.shadow;
         let Outcome { standing, over: wait } = *outcome;
         // What refuses says more than what would have; the quota more than the burst limit.
         if wait.is_some() && (over.is_none() || (binding && !refuses)) {
-            over = Some(Refusal::Over { level: applied.level, burst });
+            over = Some(Refusal::Over { level: applied.level, burst: *kind == Kind::Burst });
             refuses = binding;
         }
         let over = wait.filter(|_| binding);
-        decision.counted.push(Counted { name: applied.name, burst, rate, standing, over });
+        decision.counted.push(Counted { name: applied.name, kind: *kind, rate, standing, over });
     }
     over
 }

@@ -130,6 +130,19 @@ impl Rate {
         }
     }
 
+    /// The counter after `amount` more, whether or not there was enough.
+    pub fn charge(&self, state: Option<State>, amount: u64, clocks: Clocks) -> State {
+        match self.algorithm {
+            Algorithm::Gcra => State::Gcra {
+                full_at: self.full_at(state, clocks).saturating_add(self.interval.saturating_mul(amount)),
+            },
+            Algorithm::Window => {
+                let (end, used) = self.window(state, clocks);
+                State::Window { end, used: used.saturating_add(amount).min(MOST) }
+            }
+        }
+    }
+
     /// The counter after `amount` has been given back. `None`: nothing that it could be given back to.
     pub fn give_back(&self, state: Option<State>, amount: u64, clocks: Clocks) -> Option<State> {
         match (self.algorithm, state?) {

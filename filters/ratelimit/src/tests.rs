@@ -124,6 +124,39 @@ fn windows_of_the_calendar_follow_the_wall_clock() {
 }
 
 #[test]
+fn bytes_are_counted_when_a_request_is_over() {
+    let config = json!({
+        "tiers": {"Thin": {"bandwidth": {"bytes": "1000B", "per": "1h"}}, "Up": {"bandwidth": {"bytes": "1000B", "of": "request", "per": "1h"}}},
+        "policies": [
+            {"name": "both", "key": [{"header": "x-key"}], "tier": "Thin"},
+            {"name": "up", "key": [{"constant": "all"}], "tier": "Up"},
+        ],
+    });
+    let (mut filter, host) = (filter(config).unwrap(), NativeHost::new());
+    let mut call = |key: &str, request: i64, response: i64| {
+        let host = of_key(&host, key)
+            .with_attribute("request.size", request.to_le_bytes())
+            .with_attribute("response.size", response.to_le_bytes());
+        let (messages, mut wishes, mut exchange) =
+            (Messages::default(), Wishes::default(), Exchange::default());
+        let cx = &mut Cx::new(&host, &messages, &mut wishes);
+        let step = filter.on_event(&mut exchange, Event::RequestHead, cx);
+        filter.on_log(exchange, &CallSummary::default(), cx);
+        match step {
+            Step::Respond(response) => Some(response),
+            _ => None,
+        }
+    };
+    assert!(call("a", 10, 600).is_none() && call("a", 10, 600).is_none(), "who crosses the limit may finish");
+    let refused = call("a", 500, 500).unwrap();
+    let policy = refused.headers.iter().find(|(name, _)| name == "ratelimit-policy").unwrap();
+    assert_eq!(policy.1, r#""both-bandwidth";q=1000;qu="content-bytes";w=3600"#);
+    assert!(call("b", 979, 0).is_none(), "what was refused has not been counted");
+    assert!(call("c", -5, 0).is_none() && call("c", 1, 5).is_none(), "20 + 979 + 1 are 1000");
+    assert_eq!(call("d", 0, 0).unwrap().detail.as_str(), "enforcer_ratelimit_custom");
+}
+
+#[test]
 fn what_must_be_known_of_requests_is_told() {
     let needs = |config: Value| filter(config).unwrap().needs();
     assert_eq!(needs(json!({})), Needs::default());
