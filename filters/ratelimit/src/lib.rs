@@ -18,7 +18,7 @@ pub mod policies;
 pub mod rate;
 pub mod tiers;
 
-use std::hash::Hasher as _;
+use std::{borrow::Cow, hash::Hasher as _};
 
 use enforcer_core::{
     config::ConfigError,
@@ -27,7 +27,7 @@ use enforcer_core::{
     fault::Dialect,
     filter::{CallSummary, Capabilities, Event, Filter, Needs, Next, Response, Step},
     host::{Host, Level as LogLevel},
-    identity::{Called, Identity, Part},
+    identity::{Identity, Part},
     mode::Mode,
     store::Contended,
 };
@@ -40,7 +40,7 @@ use crate::{
     config::{Headers, Policy, RateLimitConfig, Traffic},
     counters::{Counters, Place},
     parts::Request,
-    policies::Applied,
+    policies::{Applied, Looks},
     rate::Rate,
     tiers::{Kind, Limit, Limits, Tiers},
 };
@@ -58,7 +58,9 @@ pub struct RateLimit {
     headers: Headers,
     errors: Dialect,
     mode: Mode,
-    attributes: Vec<&'static str>,
+    looks: Looks,
+    /// Whether an identity is published that makes a difference.
+    reads_identity: bool,
 }
 
 /// What is remembered of a request.
@@ -113,8 +115,7 @@ impl Filter for RateLimit {
         if config.max_keys > MOST_KEYS {
             return Err(ConfigError::at("max_keys", format!("give at most {MOST_KEYS}: 16 bytes each")));
         }
-        let attributes =
-            if policies::know_addresses(&mut config) { vec!["source.address"] } else { Vec::new() };
+        let looks = Looks::of(&mut config);
         let tiers = Tiers::new(config.tiers, config.algorithm)?;
         policies::check(&config.policies, &tiers)?;
         config.policies.sort_by_key(|policy| policy.level);
@@ -132,12 +133,14 @@ impl Filter for RateLimit {
             headers: config.headers,
             errors: config.errors,
             mode: config.mode,
-            attributes,
+            looks,
+            reads_identity: config.identified && (looks.at_callers || looks.at_called),
         })
     }
 
     fn needs(&self) -> Needs {
-        Needs { attributes: self.attributes.clone(), response: self.headers.on_allowed, ..Needs::default() }
+        let attributes = if self.looks.at_addresses { vec!["source.address"] } else { Vec::new() };
+        Needs { attributes, response: self.headers.on_allowed, ..Needs::default() }
     }
 
     fn on_event(&mut self, exchange: &mut Exchange, event: Event<'_>, cx: &mut Cx<'_>) -> Step {
@@ -186,30 +189,40 @@ const MOST_KEYS: u32 = 10_000_000;
 impl RateLimit {
     fn on_request(&self, exchange: &mut Exchange, cx: &Cx<'_>) -> Step {
         let headers = cx.request_headers();
-        let Ok(identity) = cx.identity() else {
+        let identity = if self.reads_identity { cx.identity() } else { Ok(None) };
+        let Ok(identity) = identity else {
             return self.refuse(Refusal::Unreadable, &Decision::default(), Identity::default(), cx);
         };
-        let called = apis::called(identity.map(|identity| &*identity.called), &self.apis, headers);
+        let published = identity.map(|identity| &*identity.called).filter(|called| !called.api.is_empty());
+        let called = match published {
+            Some(called) => Cow::Borrowed(called),
+            None if self.looks.at_called => Cow::Owned(self.apis.called(headers)),
+            None => Cow::default(),
+        };
         let request = Request::new(cx.host, headers, &called, identity);
         let mut decision = self.decide(&request);
         exchange.charges = std::mem::take(&mut decision.charges);
-        let published = || {
-            let unpublished =
-                || Identity { called: Part::new(Called::clone(&called)), ..Identity::default() };
-            identity.cloned().unwrap_or_else(unpublished)
-        };
         match (decision.refusal, self.mode) {
-            (Some(refusal), Mode::Enforce) => self.refuse(refusal, &decision, published(), cx),
-            (Some(refusal), Mode::Shadow) => pass_over(refusal, &decision, published(), cx),
+            (Some(refusal), Mode::Enforce) => self.refuse(refusal, &decision, self.known(cx), cx),
+            (Some(refusal), Mode::Shadow) => pass_over(refusal, &decision, self.known(cx), cx),
             (None, _) => {
                 cx.host.count("enforcer.ratelimit.allowed", 1);
                 let step = match decision.passed_over {
-                    Some(refusal) => pass_over(refusal, &decision, published(), cx),
+                    Some(refusal) => pass_over(refusal, &decision, self.known(cx), cx),
                     None => Step::proceed(),
                 };
                 self.tell(exchange, &decision, step, cx)
             }
         }
+    }
+
+    /// Who calls what, to be published with the reason of a refusal.
+    fn known(&self, cx: &Cx<'_>) -> Identity {
+        let published = cx.identity().ok().flatten().cloned();
+        published.unwrap_or_else(|| {
+            let called = Part::new(self.apis.called(cx.request_headers()));
+            Identity { called, ..Identity::default() }
+        })
     }
 
     fn decide<'p>(&'p self, request: &Request<'_>) -> Decision<'p> {

@@ -38,9 +38,12 @@ fn of_key(host: &NativeHost, key: &str) -> NativeHost {
 
 #[test]
 fn an_unreadable_identity_is_refused() {
-    let mut filter = filter(json!({})).unwrap();
-    let response = answer(&mut filter, &NativeHost::new().with_unreadable_identity()).unwrap();
+    let by_user = json!({"identified": true, "policies": [{"name": "a", "key": ["user"], "tier": "Gold"}]});
+    let mut by_user = filter(by_user).unwrap();
+    let response = answer(&mut by_user, &NativeHost::new().with_unreadable_identity()).unwrap();
     assert_eq!((response.status, response.detail.as_str()), (500, "enforcer_ratelimit_identity_unreadable"));
+    let mut by_header = filter(json!({"identified": true})).unwrap();
+    assert!(passes(&mut by_header, &NativeHost::new().with_unreadable_identity()), "nothing depends on it");
 }
 
 #[test]
