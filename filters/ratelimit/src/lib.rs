@@ -97,8 +97,7 @@ struct Decision<'p> {
 /// What one policy took, so that it can be given back.
 struct Taken<'p> {
     place: Place,
-    demands: Vec<Demand<'p>>,
-    limits: &'p [Limit],
+    counted: Vec<Demand<'p>>,
 }
 
 impl Filter for RateLimit {
@@ -236,15 +235,19 @@ impl RateLimit {
         // The tier of the API comes before the policies that are configured for its level.
         for applied in of_api.into_iter().chain(others) {
             if let Some(refusal) = self.take(applied, request, &mut decision, &mut taken) {
-                for Taken { place, demands, .. } in &taken {
-                    if self.counters.give_back(request.host, *place, demands).is_err() {
+                for Taken { place, counted } in &taken {
+                    if self.counters.give_back(request.host, *place, counted).is_err() {
                         request.host.count("enforcer.ratelimit.kept", 1);
                     }
                 }
-                return Decision { refusal: Some(refusal), by: applied.name, ..decision };
+                return Decision {
+                    refusal: Some(refusal),
+                    by: applied.name,
+                    charges: Vec::new(),
+                    ..decision
+                };
             }
         }
-        decision.charges = taken.iter().flat_map(Taken::charges).collect();
         decision
     }
 
@@ -279,7 +282,10 @@ impl RateLimit {
         if decision.passed_over.is_none() && over.is_some() {
             (decision.passed_over, decision.by) = (over, applied.name);
         }
-        taken.push(Taken { place, demands, limits: &limits.all });
+        decision.charges.extend(charges(place, &demands, limits));
+        // Who is over a limit that does not bind has taken nothing of it.
+        let counted = demands.into_iter().zip(&result.outcomes).filter(|(_, outcome)| outcome.over.is_none());
+        taken.push(Taken { place, counted: counted.map(|(demand, _)| demand).collect() });
         None
     }
 
@@ -320,16 +326,12 @@ impl RateLimit {
     }
 }
 
-impl Taken<'_> {
-    /// What of it is to be counted when the request is over.
-    fn charges(&self) -> impl Iterator<Item = Charge> {
-        self.demands.iter().zip(self.limits).filter_map(|(demand, limit)| match limit.kind {
-            Kind::Bandwidth(of) => {
-                Some(Charge { place: self.place, counter: demand.counter, rate: limit.rate, of })
-            }
-            Kind::Quota | Kind::Burst => None,
-        })
-    }
+/// What of a policy's limits is to be counted when the request is over.
+fn charges(place: Place, demands: &[Demand<'_>], limits: &Limits) -> impl Iterator<Item = Charge> {
+    demands.iter().zip(&limits.all).filter_map(move |(demand, limit)| match limit.kind {
+        Kind::Bandwidth(of) => Some(Charge { place, counter: demand.counter, rate: limit.rate, of }),
+        Kind::Quota | Kind::Burst => None,
+    })
 }
 
 /// Adds a policy's limits to those that were looked at, and says which of them the request is over.

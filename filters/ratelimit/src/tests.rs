@@ -88,6 +88,24 @@ fn stacked_limits_admit_no_more_than_each_of_them() {
 }
 
 #[test]
+fn what_was_not_taken_is_not_given_back() {
+    let one = |stop: bool| json!({"quota": {"requests": 1, "per": "1h"}, "stop_on_quota": stop});
+    let config = json!({
+        "tiers": {"Counts": one(false), "Stops": one(true)},
+        "policies": [
+            {"name": "counts", "key": [{"constant": "all"}], "tier": "Counts"},
+            {"name": "stops", "key": [{"header": "x-key"}], "tier": "Stops"},
+        ],
+    });
+    let (mut filter, host) = (filter(config).unwrap(), NativeHost::new());
+    let mut call = |key: &str| {
+        let host = of_key(&host, key);
+        (passes(&mut filter, &host), host.counter("enforcer.ratelimit.shadow"))
+    };
+    assert_eq!([call("a"), call("a"), call("b")], [(true, 0), (false, 0), (true, 1)]);
+}
+
+#[test]
 fn who_is_over_a_limit_that_does_not_stop_is_known() {
     let config = json!({
         "identified": true,
