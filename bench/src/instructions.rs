@@ -1,4 +1,4 @@
-//! WebAssembly instructions of one request through a filter: the same on every machine, so a test can hold them.
+//! WebAssembly instructions of one request through auth.wasm: the same on every machine, so a test can hold them.
 
 use std::{
     collections::BTreeMap,
@@ -29,30 +29,6 @@ const ADDED: [(&str, &str); 4] = [
     ("x-envoy-internal", "true"),
     ("x-request-id", "c8a1f0de-4e6b-4d0c-9d6c-5b0a7d2f9e31"),
 ];
-
-/// Measures the rate limit filter: one limit by the client's address, and that one among five.
-pub fn measure_limits(ratelimit: &Path) -> Result<Instructions> {
-    let module = Module::metered(ratelimit)?;
-    let mut measured = Instructions::new();
-    for (name, limits) in [("one limit", 1), ("five limits", 5)] {
-        let key = |index| if index == 0 { json!("client_ip") } else { json!({"header": HEADERS[0].0}) };
-        let policies = (0..limits)
-            .map(|index| json!({"name": format!("p{index}"), "key": [key(index)], "tier": "Gold"}));
-        let configuration = json!({"policies": policies.collect::<Vec<_>>()}).to_string();
-        let mut envoy =
-            Harness::builder(&module).root_id("ratelimit").plugin_config(configuration).start()?;
-        let mut ask = || {
-            let request = HEADERS.iter().chain(&ADDED).fold(
-                Request::get("/service0/v1/resource3/7f3a91c2").host("127.0.0.1"),
-                |request, (name, value)| request.header(name, value),
-            );
-            envoy.request(request)
-        };
-        (0..WARM_UP).for_each(|_| drop(ask()));
-        measured.insert(name.to_owned(), ask().instructions());
-    }
-    Ok(measured)
-}
 
 /// Measures a module. The host checks RS256 and ES256, so that checking them costs no instructions.
 pub fn measure(auth: &Path) -> Result<Instructions> {

@@ -11,13 +11,9 @@ const UPDATE: &str = "UPDATE=1 cargo test -p enforcer-bench --test instructions"
 #[test]
 fn a_request_takes_as_many_instructions_as_before() {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
-    let [auth, ratelimit] = ["auth", "ratelimit"].map(|name| {
-        let module = target.join(format!("wasm32-wasip1/wasm/{name}.wasm"));
-        assert!(module.is_file(), "`{}` is missing: run `make wasm`", module.display());
-        module
-    });
-    let mut measured = instructions::measure(&auth).unwrap();
-    measured.extend(instructions::measure_limits(&ratelimit).unwrap());
+    let module = target.join("wasm32-wasip1/wasm/auth.wasm");
+    assert!(module.is_file(), "`{}` is missing: run `make wasm`", module.display());
+    let measured = instructions::measure(&module).unwrap();
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("instructions.json");
     if std::env::var_os("UPDATE").is_some() {
         fs::write(&file, format!("{}\n", serde_json::to_string_pretty(&measured).unwrap())).unwrap();
