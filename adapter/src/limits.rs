@@ -87,7 +87,7 @@ fn unpublished_claims(
         .collect();
     for (path, claim) in enforcer_ratelimit::policies::claims(config) {
         if !published.contains(claim.as_str()) {
-            let place = file.descend(steps(&path).into_iter()).place();
+            let place = file.descend(steps(&path)).place();
             findings.push(
                 Diagnostic::error(format!("no issuer hands on the claim `{claim}`"))
                     .at(place)

@@ -6,7 +6,11 @@ use std::{env, error::Error, fs, path::Path};
 
 use enforcer_adapter::diagnostic::Diagnostics;
 use enforcer_adapter::{settings, source};
+use enforcer_bundle::Bundle;
+use enforcer_core::config;
+use enforcer_core::filter::{Capabilities, Filter as _};
 use enforcer_harness::{Harness, Module, Request, Upstream};
+use enforcer_ratelimit::RateLimit;
 use serde_json::Value;
 
 const HERE: &str = include_str!("readme.rs");
@@ -85,8 +89,20 @@ fn the_configurations_of_the_auth_page_are_cases() {
 }
 
 #[test]
+fn the_configurations_of_the_rate_limit_page_are_accepted() {
+    let page = page("docs/rate-limiting.md");
+    let shown: Vec<&str> =
+        blocks(&page).filter(|(language, _)| *language == "json").map(|(_, text)| text).collect();
+    assert_eq!(shown.len(), 2);
+    let alone = config::parse(shown[0].as_bytes()).unwrap();
+    RateLimit::new(alone, Capabilities::default()).unwrap();
+    let bundled = config::parse(shown[1].as_bytes()).unwrap();
+    Bundle::new(bundled, Capabilities::default()).unwrap();
+}
+
+#[test]
 fn the_settings_that_pages_show_are_accepted() {
-    for name in ["docs/enforcer-yaml.md", "docs/openapi.md", "docs/cli.md"] {
+    for name in ["docs/enforcer-yaml.md", "docs/openapi.md", "docs/cli.md", "docs/rate-limiting.md"] {
         for (_, text) in blocks(&page(name)).filter(|(language, _)| *language == "yaml") {
             let mut findings = Diagnostics::default();
             let document = source::parse(&source::Source::new(name, text)).unwrap();

@@ -66,7 +66,7 @@ impl Example {
         ];
         let mut text = text.to_owned();
         for (old, new) in ports {
-            for before in ["port_value: ", "127.0.0.1:"] {
+            for before in ["port_value: ", "127.0.0.1:", "port: "] {
                 // The mark keeps a new port from being taken for an old one.
                 text = text.replace(&format!("{before}{old}"), &format!("{before}\0{}", new.port()));
             }
@@ -164,6 +164,25 @@ fn existing_envoy() {
     assert_eq!(headers(1), (Some(b"mallory".to_vec()), true), "the other listener is not untouched");
     assert_eq!(example.issuer.jwks_hits(), 1);
     assert!(example.other.received().is_empty(), "keys were asked for at somebody else's cluster");
+}
+
+#[test]
+fn rate_limits() {
+    let Some(example) = Example::new("rate-limits") else { return };
+    let envoy = example.follow_the_readme();
+    let read = Request::get("/v1/pets");
+    let of = |subject: &str, plan: &str| {
+        let token = example.issuer.token().claim("sub", subject).claim("plan", plan).sign().unwrap();
+        let answers = (0..5).map(|_| example.public(&read.clone().bearer(&token)).status);
+        answers.collect::<Vec<_>>()
+    };
+    assert_eq!(of("bob", "Trial"), [200, 200, 200, 429, 429]);
+    assert_eq!(of("carol", "Gold"), [200; 5], "WSO2's own tiers are there");
+    assert_eq!(of("dave", "none of them"), [200, 200, 200, 429, 429]);
+    assert_eq!(example.public(&read).status, 401, "who is not let in is not counted");
+    let stats = envoy.stats().unwrap();
+    assert_eq!(stats["wasmcustom.enforcer.ratelimit.unknown_tier"], 5);
+    assert_eq!(stats["wasmcustom.enforcer.ratelimit.refused.blocked"], 1);
 }
 
 #[test]

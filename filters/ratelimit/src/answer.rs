@@ -8,6 +8,7 @@ use crate::{
     calendar,
     config::{Headers, Level, RetryAfter},
     rate::{Rate, Standing},
+    tiers::Kind,
 };
 
 /// A limit that a request was counted by.
@@ -15,8 +16,7 @@ use crate::{
 pub struct Counted<'p> {
     /// Of the policy.
     pub name: &'p str,
-    /// Not its quota, its burst limit.
-    pub burst: bool,
+    pub kind: Kind,
     pub rate: &'p Rate,
     pub standing: Standing,
     /// There was not enough: how long until there would be.
@@ -118,7 +118,12 @@ const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#qu
 impl Counted<'_> {
     /// The policy's name, and which of its limits.
     fn label(&self) -> String {
-        format!("{}{}", self.name, if self.burst { "-burst" } else { "" })
+        let suffix = match self.kind {
+            Kind::Quota => "",
+            Kind::Burst => "-burst",
+            Kind::Bandwidth(_) => "-bandwidth",
+        };
+        format!("{}{suffix}", self.name)
     }
 }
 
@@ -132,7 +137,9 @@ pub fn fields(counted: &[Counted<'_>], headers: Headers, now: Duration) -> Vec<(
             "ratelimit-policy",
             list(|one| {
                 let window = seconds(one.rate.period.duration()).max(1);
-                format!("\"{}\";q={};w={window}", one.label(), one.rate.limit)
+                let bytes = matches!(one.kind, Kind::Bandwidth(_));
+                let unit = if bytes { ";qu=\"content-bytes\"" } else { "" };
+                format!("\"{}\";q={}{unit};w={window}", one.label(), one.rate.limit)
             }),
         ));
         fields.push((
@@ -143,7 +150,8 @@ pub fn fields(counted: &[Counted<'_>], headers: Headers, now: Duration) -> Vec<(
             }),
         ));
     }
-    let scarcest = counted.iter().min_by_key(|one| one.standing.remaining);
+    let requests = counted.iter().filter(|one| !matches!(one.kind, Kind::Bandwidth(_)));
+    let scarcest = requests.min_by_key(|one| one.standing.remaining);
     if let (true, Some(one)) = (headers.x_rate_limit, scarcest) {
         let reset = now.saturating_add(one.over.unwrap_or(one.standing.reset));
         fields.push(("x-ratelimit-limit", one.rate.limit.to_string()));
@@ -155,13 +163,10 @@ pub fn fields(counted: &[Counted<'_>], headers: Headers, now: Duration) -> Vec<(
 
 /// At least a second: who is told nothing would try at once.
 fn retry_after(wait: Duration, form: RetryAfter, now: Duration) -> String {
-    let wait = seconds(wait).max(1);
+    let wait = wait.max(Duration::from_secs(1));
     match form {
-        RetryAfter::Seconds => wait.to_string(),
-        RetryAfter::Date => {
-            let then = now.saturating_add(Duration::from_secs(wait));
-            calendar::http_date(Duration::from_secs(seconds(then)))
-        }
+        RetryAfter::Seconds => seconds(wait).to_string(),
+        RetryAfter::Date => calendar::http_date(Duration::from_secs(seconds(now.saturating_add(wait)))),
     }
 }
 
@@ -186,14 +191,14 @@ mod tests {
 
     fn counted<'p>(name: &'p str, rate: &'p Rate, remaining: u64, over: Option<u64>) -> Counted<'p> {
         let standing = Standing { remaining, reset: Duration::from_millis(12_001) };
-        Counted { name, burst: false, rate, standing, over: over.map(Duration::from_millis) }
+        Counted { name, kind: Kind::Quota, rate, standing, over: over.map(Duration::from_millis) }
     }
 
     #[test]
     fn allowed_requests_are_told_every_limit() {
         let day = Rate::new(Algorithm::Gcra, 1000, "1d".parse().unwrap()).unwrap();
         let second = Rate::new(Algorithm::Gcra, 5, "500ms".parse().unwrap()).unwrap();
-        let burst = Counted { burst: true, ..counted("client", &second, 4, None) };
+        let burst = Counted { kind: Kind::Burst, ..counted("client", &second, 4, None) };
         let fields = fields(&[counted("client", &day, 990, None), burst], ALL, NOW);
         assert_eq!(
             fields,

@@ -1,6 +1,6 @@
 //! What is called, and which tier that has.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::collections::HashMap;
 
 use enforcer_core::{
     config::ConfigError,
@@ -86,12 +86,6 @@ impl Apis {
         let operation = api.operations.get(*api.by_id.get(&called.operation)?)?;
         Some((Level::Resource, operation.tier.as_deref()?))
     }
-
-    /// Whether anything has a tier at all.
-    pub fn has_tiers(&self) -> bool {
-        let operations = |api: &Known| api.operations.iter().any(|operation| operation.tier.is_some());
-        self.apis.iter().any(|api| api.tier.is_some() || operations(api))
-    }
 }
 
 fn known(api: Api) -> Known {
@@ -112,12 +106,4 @@ fn entry(api: &Api) -> ApiEntry<'_> {
     let operations =
         operations.map(|operation| OperationEntry { path: &operation.path, methods: &operation.methods });
     ApiEntry { hosts: &api.hosts, base_path: &api.base_path, operations: operations.collect() }
-}
-
-/// What is called, as a filter before this one published it, or as the table says.
-pub fn called<'a>(published: Option<&'a Called>, apis: &Apis, headers: &HeaderMap) -> Cow<'a, Called> {
-    match published {
-        Some(called) if !called.api.is_empty() => Cow::Borrowed(called),
-        _ => Cow::Owned(apis.called(headers)),
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use enforcer_core::{fault::Dialect, mode::Mode};
+use enforcer_core::{fault::Dialect, mode::Mode, units::ByteSize};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +27,7 @@ pub struct RateLimitConfig {
     /// How requests are counted.
     #[serde(default, skip_serializing_if = "is_default")]
     pub algorithm: Algorithm,
-    /// How many counters are kept; a tier with quota and burst has two for each key. When there are more, those
+    /// How many counters are kept; a tier has one for each key and limit. When there are more, those
     /// that are nearest to their full allowance are forgotten.
     #[serde(default = "max_keys", skip_serializing_if = "is_max_keys")]
     pub max_keys: u32,
@@ -59,7 +59,11 @@ pub struct Tier {
     /// A limit for short times beside it (spike arrest).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<Quota>,
-    /// `false`: who is over the quota is counted and let through. The burst limit holds all the same.
+    /// A limit of bytes beside it. They are counted when a request is over: one that crosses the limit may
+    /// finish, the next is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<Bandwidth>,
+    /// `false`: who is over quota or bandwidth is counted and let through. The burst limit holds all the same.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub stop_on_quota: bool,
     /// Other allowances for some requests. The first whose conditions all hold decides; if none, the above.
@@ -75,6 +79,26 @@ pub struct Quota {
     pub per: Period,
 }
 
+/// So many bytes of bodies in so long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bandwidth {
+    pub bytes: ByteSize,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub of: Traffic,
+    pub per: Period,
+}
+
+/// Whose bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Traffic {
+    #[default]
+    Both,
+    Request,
+    Response,
+}
+
 /// The allowance of those requests for which all conditions hold.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -85,6 +109,8 @@ pub struct Group {
     pub quota: Option<Quota>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub burst: Option<Quota>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<Bandwidth>,
 }
 
 /// Something that is true of some requests.

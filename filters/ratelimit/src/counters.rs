@@ -15,11 +15,13 @@ use enforcer_core::{
 
 use crate::{
     bucket::{self, Demand, Fingerprint, Taken},
-    rate::{Clocks, Rate},
+    rate::Clocks,
+    tiers::{Kind, Limit},
 };
 
 /// Version of the layout: of the entries, their hash and the number of buckets.
 const LAYOUT: u32 = 1;
+/// As many as fourteen bits can say.
 const BUCKETS: u64 = 1 << 14;
 
 /// SipHash-2-4, by which keys become places.
@@ -47,7 +49,7 @@ impl Place {
 
     /// The upper bits; a fingerprint is the lower ones.
     fn bucket(self) -> u64 {
-        self.0 / (u64::MAX / BUCKETS).saturating_add(1)
+        self.0 >> 50
     }
 }
 
@@ -73,6 +75,17 @@ impl Counters {
             Some(after)
         })?;
         Ok(taken)
+    }
+
+    /// Counts what a demand that was put off has come to, and returns how many live counters were forgotten.
+    pub fn charge(&self, host: &dyn Host, place: Place, demand: &Demand<'_>) -> Result<u64, Contended> {
+        let mut evicted = 0;
+        self.slot(place).update(host, |bytes| {
+            let after;
+            (after, evicted) = bucket::charge(bytes, demand, self.room, clocks(host));
+            Some(after)
+        })?;
+        Ok(evicted)
     }
 
     /// Takes back what [`Counters::take`] counted.
@@ -119,15 +132,19 @@ fn room(max_keys: u32) -> usize {
 
 fn clocks(host: &dyn Host) -> Clocks {
     let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    Clocks { monotonic: nanos(host.monotonic()), wall: host.now().as_secs() }
+    Clocks { monotonic: nanos(host.monotonic()), wall: nanos(host.now()) }
 }
 
-/// What a request asks of the counters of one key, numbered in this order.
-pub fn demands<'r>(place: Place, rates: impl Iterator<Item = (&'r Rate, bool)>) -> Vec<Demand<'r>> {
-    rates
-        .zip(0_u8..)
-        .map(|((rate, binding), number)| Demand { counter: place.counter(number), rate, amount: 1, binding })
-        .collect()
+/// What a request asks of the counters of one key, numbered in this order. `shadow`: nothing refuses.
+pub fn demands(place: Place, limits: &[Limit], shadow: bool) -> Vec<Demand<'_>> {
+    let demands = limits.iter().zip(0_u8..).map(|(limit, number)| Demand {
+        counter: place.counter(number),
+        rate: &limit.rate,
+        amount: 1,
+        binding: limit.stops && !shadow,
+        later: matches!(limit.kind, Kind::Bandwidth(_)),
+    });
+    demands.collect()
 }
 
 #[cfg(test)]

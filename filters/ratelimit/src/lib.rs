@@ -18,16 +18,16 @@ pub mod policies;
 pub mod rate;
 pub mod tiers;
 
-use std::hash::Hasher as _;
+use std::{borrow::Cow, hash::Hasher as _};
 
 use enforcer_core::{
     config::ConfigError,
     cx::Cx,
     edits::Edits,
     fault::Dialect,
-    filter::{Capabilities, Event, Filter, Needs, Next, Response, Step},
-    host::Level as LogLevel,
-    identity::{Called, Identity, Part},
+    filter::{CallSummary, Capabilities, Event, Filter, Needs, Next, Response, Step},
+    host::{Host, Level as LogLevel},
+    identity::{Identity, Part},
     mode::Mode,
     store::Contended,
 };
@@ -35,13 +35,14 @@ use enforcer_core::{
 use crate::{
     answer::{Counted, Refusal},
     apis::Apis,
-    bucket::{Demand, Outcome},
+    bucket::{Demand, Fingerprint, Outcome},
     condition::All,
-    config::{Headers, Policy, RateLimitConfig},
+    config::{Headers, Policy, RateLimitConfig, Traffic},
     counters::{Counters, Place},
     parts::Request,
-    policies::Applied,
-    tiers::{Limits, Tiers},
+    policies::{Applied, Looks},
+    rate::Rate,
+    tiers::{Kind, Limit, Limits, Tiers},
 };
 
 /// The rate limit filter.
@@ -57,12 +58,27 @@ pub struct RateLimit {
     headers: Headers,
     errors: Dialect,
     mode: Mode,
-    attributes: Vec<&'static str>,
+    looks: Looks,
+    /// Whether an identity is published that makes a difference.
+    reads_identity: bool,
 }
 
-/// What is remembered of a request: fields for its response.
+/// What is remembered of a request.
 #[derive(Debug, Default)]
-pub struct Exchange(Vec<(&'static str, String)>);
+pub struct Exchange {
+    /// Fields for its response.
+    fields: Vec<(&'static str, String)>,
+    charges: Vec<Charge>,
+}
+
+/// A limit of bytes, to be counted when the request is over.
+#[derive(Debug, Clone, Copy)]
+struct Charge {
+    place: Place,
+    counter: Fingerprint,
+    rate: Rate,
+    of: Traffic,
+}
 
 /// What came of a request's limits.
 #[derive(Debug, Default)]
@@ -74,12 +90,14 @@ struct Decision<'p> {
     passed_over: Option<Refusal>,
     /// Name of the policy or block that refused it, or that it is over.
     by: &'p str,
+    /// What is to be counted when an admitted request is over.
+    charges: Vec<Charge>,
 }
 
 /// What one policy took, so that it can be given back.
 struct Taken<'p> {
     place: Place,
-    demands: Vec<Demand<'p>>,
+    counted: Vec<Demand<'p>>,
 }
 
 impl Filter for RateLimit {
@@ -96,8 +114,7 @@ impl Filter for RateLimit {
         if config.max_keys > MOST_KEYS {
             return Err(ConfigError::at("max_keys", format!("give at most {MOST_KEYS}: 16 bytes each")));
         }
-        let attributes =
-            if policies::know_addresses(&mut config) { vec!["source.address"] } else { Vec::new() };
+        let looks = Looks::of(&mut config);
         let tiers = Tiers::new(config.tiers, config.algorithm)?;
         policies::check(&config.policies, &tiers)?;
         config.policies.sort_by_key(|policy| policy.level);
@@ -115,23 +132,53 @@ impl Filter for RateLimit {
             headers: config.headers,
             errors: config.errors,
             mode: config.mode,
-            attributes,
+            looks,
+            reads_identity: config.identified && (looks.at_callers || looks.at_called),
         })
     }
 
     fn needs(&self) -> Needs {
-        Needs { attributes: self.attributes.clone(), response: self.headers.on_allowed, ..Needs::default() }
+        let attributes = if self.looks.at_addresses { vec!["source.address"] } else { Vec::new() };
+        Needs { attributes, response: self.headers.on_allowed, ..Needs::default() }
     }
 
     fn on_event(&mut self, exchange: &mut Exchange, event: Event<'_>, cx: &mut Cx<'_>) -> Step {
         match event {
             Event::RequestHead => self.on_request(exchange, cx),
             Event::ResponseHead => {
-                let fields = std::mem::take(&mut exchange.0).into_iter();
+                let fields = std::mem::take(&mut exchange.fields).into_iter();
                 Step::Continue(fields.fold(Edits::default(), |edits, (name, value)| edits.set(name, value)))
             }
             _ => Step::proceed(),
         }
+    }
+
+    fn on_log(&mut self, exchange: Exchange, _call: &CallSummary<'_>, cx: &mut Cx<'_>) {
+        for Charge { place, counter, rate, of } in exchange.charges {
+            let amount = bytes(of, cx.host);
+            let demand = Demand { counter, rate: &rate, amount, binding: false, later: true };
+            if amount == 0 {
+                continue;
+            }
+            match self.counters.charge(cx.host, place, &demand) {
+                Ok(0) => {}
+                Ok(evicted) => cx.host.count("enforcer.ratelimit.evicted", evicted),
+                Err(Contended) => cx.host.count("enforcer.ratelimit.uncharged", 1),
+            }
+        }
+    }
+}
+
+/// Bytes of a finished request's bodies, as Envoy counted them.
+fn bytes(of: Traffic, host: &dyn Host) -> u64 {
+    let size = |message: &str| {
+        let value = host.attribute(&[message, "size"]).and_then(|value| value.try_into().ok());
+        value.map_or(0, i64::from_le_bytes).try_into().unwrap_or(0_u64)
+    };
+    match of {
+        Traffic::Both => size("request").saturating_add(size("response")),
+        Traffic::Request => size("request"),
+        Traffic::Response => size("response"),
     }
 }
 
@@ -141,29 +188,40 @@ const MOST_KEYS: u32 = 10_000_000;
 impl RateLimit {
     fn on_request(&self, exchange: &mut Exchange, cx: &Cx<'_>) -> Step {
         let headers = cx.request_headers();
-        let Ok(identity) = cx.identity() else {
+        let identity = if self.reads_identity { cx.identity() } else { Ok(None) };
+        let Ok(identity) = identity else {
             return self.refuse(Refusal::Unreadable, &Decision::default(), Identity::default(), cx);
         };
-        let called = apis::called(identity.map(|identity| &*identity.called), &self.apis, headers);
-        let request = Request::new(cx.host, headers, &called, identity);
-        let decision = self.decide(&request);
-        let published = || {
-            let unpublished =
-                || Identity { called: Part::new(Called::clone(&called)), ..Identity::default() };
-            identity.cloned().unwrap_or_else(unpublished)
+        let published = identity.map(|identity| &*identity.called).filter(|called| !called.api.is_empty());
+        let called = match published {
+            Some(called) => Cow::Borrowed(called),
+            None if self.looks.at_called => Cow::Owned(self.apis.called(headers)),
+            None => Cow::default(),
         };
+        let request = Request::new(cx.host, headers, &called, identity);
+        let mut decision = self.decide(&request);
+        exchange.charges = std::mem::take(&mut decision.charges);
         match (decision.refusal, self.mode) {
-            (Some(refusal), Mode::Enforce) => self.refuse(refusal, &decision, published(), cx),
-            (Some(refusal), Mode::Shadow) => pass_over(refusal, &decision, published(), cx),
+            (Some(refusal), Mode::Enforce) => self.refuse(refusal, &decision, self.known(cx), cx),
+            (Some(refusal), Mode::Shadow) => pass_over(refusal, &decision, self.known(cx), cx),
             (None, _) => {
                 cx.host.count("enforcer.ratelimit.allowed", 1);
                 let step = match decision.passed_over {
-                    Some(refusal) => pass_over(refusal, &decision, published(), cx),
+                    Some(refusal) => pass_over(refusal, &decision, self.known(cx), cx),
                     None => Step::proceed(),
                 };
                 self.tell(exchange, &decision, step, cx)
             }
         }
+    }
+
+    /// Who calls what, to be published with the reason of a refusal.
+    fn known(&self, cx: &Cx<'_>) -> Identity {
+        let published = cx.identity().ok().flatten().cloned();
+        published.unwrap_or_else(|| {
+            let called = Part::new(self.apis.called(cx.request_headers()));
+            Identity { called, ..Identity::default() }
+        })
     }
 
     fn decide<'p>(&'p self, request: &Request<'_>) -> Decision<'p> {
@@ -177,12 +235,17 @@ impl RateLimit {
         // The tier of the API comes before the policies that are configured for its level.
         for applied in of_api.into_iter().chain(others) {
             if let Some(refusal) = self.take(applied, request, &mut decision, &mut taken) {
-                for Taken { place, demands } in &taken {
-                    if self.counters.give_back(request.host, *place, demands).is_err() {
+                for Taken { place, counted } in &taken {
+                    if self.counters.give_back(request.host, *place, counted).is_err() {
                         request.host.count("enforcer.ratelimit.kept", 1);
                     }
                 }
-                return Decision { refusal: Some(refusal), by: applied.name, ..decision };
+                return Decision {
+                    refusal: Some(refusal),
+                    by: applied.name,
+                    charges: Vec::new(),
+                    ..decision
+                };
             }
         }
         decision
@@ -200,11 +263,11 @@ impl RateLimit {
             request.host.count("enforcer.ratelimit.unknown_tier", 1);
         }
         let limits = applied.allowances.limits(request);
-        if limits.quota.is_none() && limits.burst.is_none() {
+        if limits.all.is_empty() {
             return None;
         }
         let place = self.place(applied, limits, request)?;
-        let demands = counters::demands(place, limits.rates(applied.shadow));
+        let demands = counters::demands(place, &limits.all, applied.shadow);
         let result = match self.counters.take(request.host, place, &demands) {
             Ok(result) => result,
             Err(Contended) => return Some(Refusal::Contended),
@@ -219,7 +282,10 @@ impl RateLimit {
         if decision.passed_over.is_none() && over.is_some() {
             (decision.passed_over, decision.by) = (over, applied.name);
         }
-        taken.push(Taken { place, demands });
+        decision.charges.extend(charges(place, &demands, limits));
+        // Who is over a limit that does not bind has taken nothing of it.
+        let counted = demands.into_iter().zip(&result.outcomes).filter(|(_, outcome)| outcome.over.is_none());
+        taken.push(Taken { place, counted: counted.map(|(demand, _)| demand).collect() });
         None
     }
 
@@ -249,7 +315,7 @@ impl RateLimit {
         if !self.headers.on_allowed || decision.counted.is_empty() {
             return step;
         }
-        exchange.0 = answer::fields(&decision.counted, self.headers, cx.host.now());
+        exchange.fields = answer::fields(&decision.counted, self.headers, cx.host.now());
         match step {
             Step::Continue(edits) => {
                 let next = Some(Next { response_head: true, ..Next::default() });
@@ -258,6 +324,14 @@ impl RateLimit {
             other => other,
         }
     }
+}
+
+/// What of a policy's limits is to be counted when the request is over.
+fn charges(place: Place, demands: &[Demand<'_>], limits: &Limits) -> impl Iterator<Item = Charge> {
+    demands.iter().zip(&limits.all).filter_map(move |(demand, limit)| match limit.kind {
+        Kind::Bandwidth(of) => Some(Charge { place, counter: demand.counter, rate: limit.rate, of }),
+        Kind::Quota | Kind::Burst => None,
+    })
 }
 
 /// Adds a policy's limits to those that were looked at, and says which of them the request is over.
@@ -269,16 +343,17 @@ fn note<'p>(
 ) -> Option<Refusal> {
     let mut over: Option<Refusal> = None;
     let mut refuses = false;
-    let bursts = limits.quota.iter().map(|_| false).chain([true]);
-    for (((rate, binding), burst), outcome) in limits.rates(applied.shadow).zip(bursts).zip(outcomes) {
+    for (limit, outcome) in limits.all.iter().zip(outcomes) {
+        let Limit { kind, rate, stops } = limit;
+        let binding = *stops && !applied.shadow;
         let Outcome { standing, over: wait } = *outcome;
         // What refuses says more than what would have; the quota more than the burst limit.
         if wait.is_some() && (over.is_none() || (binding && !refuses)) {
-            over = Some(Refusal::Over { level: applied.level, burst });
+            over = Some(Refusal::Over { level: applied.level, burst: *kind == Kind::Burst });
             refuses = binding;
         }
         let over = wait.filter(|_| binding);
-        decision.counted.push(Counted { name: applied.name, burst, rate, standing, over });
+        decision.counted.push(Counted { name: applied.name, kind: *kind, rate, standing, over });
     }
     over
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use enforcer_core::{config::ConfigError, mode::Mode};
 
 use crate::{
-    config::{Callers, Condition, Level, Part, Policy, RateLimitConfig, TierFrom},
+    config::{Api, Callers, Condition, Level, Part, Policy, RateLimitConfig, TierFrom},
     parts::{Request, is_of_caller},
     tiers::{Allowances, Tiers},
 };
@@ -47,22 +47,44 @@ pub fn check_identified(config: &mut RateLimitConfig) -> Result<(), ConfigError>
         true => Err(ConfigError::at(path, NOBODY)),
         false => Ok(()),
     })?;
-    let about_callers = |policy: &Policy| policy.callers != Callers::All || policy.tier_from.is_some();
     match config.policies.iter().position(about_callers) {
         Some(index) => Err(ConfigError::at(format!("policies[{index}]"), NOBODY)),
         None => Ok(()),
     }
 }
 
-/// Whether any part is a client's address.
-pub fn know_addresses(config: &mut RateLimitConfig) -> bool {
-    let mut known = false;
-    parts(config, &mut |_, part| {
-        known |= *part == Part::ClientIp;
-        Ok(())
-    })
-    .unwrap_or_default();
-    known
+/// What a configuration looks at: the rest need not be read from the host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Looks {
+    /// At who calls.
+    pub at_callers: bool,
+    /// At what is called.
+    pub at_called: bool,
+    /// At where the call comes from.
+    pub at_addresses: bool,
+}
+
+impl Looks {
+    pub fn of(config: &mut RateLimitConfig) -> Self {
+        let tiers = |api: &Api| api.tier.is_some() || api.operations.iter().any(|one| one.tier.is_some());
+        let mut looks = Self {
+            at_callers: config.policies.iter().any(about_callers),
+            at_called: config.apis.iter().any(tiers),
+            at_addresses: false,
+        };
+        parts(config, &mut |_, part| {
+            looks.at_callers |= is_of_caller(part);
+            looks.at_called |= matches!(part, Part::Api | Part::Operation | Part::Subscription);
+            looks.at_addresses |= *part == Part::ClientIp;
+            Ok(())
+        })
+        .unwrap_or_default();
+        looks
+    }
+}
+
+fn about_callers(policy: &Policy) -> bool {
+    policy.callers != Callers::All || policy.tier_from.is_some()
 }
 
 /// The claims that a configuration looks at, each with where.

@@ -30,7 +30,7 @@ pub enum Algorithm {
 pub struct Clocks {
     /// Nanoseconds since some moment that all workers share.
     pub monotonic: u64,
-    /// Seconds since the epoch.
+    /// Nanoseconds since the epoch.
     pub wall: u64,
 }
 
@@ -42,6 +42,9 @@ pub enum State {
     /// When the window ends, in seconds since the epoch, and what has been used of it; less than 2^40.
     Window { end: u32, used: u64 },
 }
+
+/// In nanoseconds.
+const SECOND: u64 = 1_000_000_000;
 
 /// The most that a window can count.
 pub const MOST: u64 = (1 << 40) - 1;
@@ -91,6 +94,18 @@ impl Rate {
         Ok(Self { algorithm, limit, period, interval: nanos.div_ceil(limit) })
     }
 
+    /// The counter as it is to be kept, whether or not more is taken: where the wall clock went back, in the
+    /// window that is now.
+    pub fn settle(&self, state: State, clocks: Clocks) -> State {
+        match (self.algorithm, state) {
+            (Algorithm::Window, State::Window { end: kept, .. }) => match self.window(Some(state), clocks) {
+                (end, used) if end < kept => State::Window { end, used },
+                _ => state,
+            },
+            _ => state,
+        }
+    }
+
     /// What `amount` more would make of the counter.
     pub fn take(&self, state: Option<State>, amount: u64, clocks: Clocks) -> Verdict {
         match self.algorithm {
@@ -111,6 +126,19 @@ impl Rate {
                 } else {
                     Verdict::Refused(until(end, clocks))
                 }
+            }
+        }
+    }
+
+    /// The counter after `amount` more, whether or not there was enough.
+    pub fn charge(&self, state: Option<State>, amount: u64, clocks: Clocks) -> State {
+        match self.algorithm {
+            Algorithm::Gcra => State::Gcra {
+                full_at: self.full_at(state, clocks).saturating_add(self.interval.saturating_mul(amount)),
+            },
+            Algorithm::Window => {
+                let (end, used) = self.window(state, clocks);
+                State::Window { end, used: used.saturating_add(amount).min(MOST) }
             }
         }
     }
@@ -164,7 +192,7 @@ impl Rate {
     /// clock went back a little: it stays. Where the clock went back further, what has been used counts in the
     /// window that is now: nobody is freed, and nobody is locked out until the clock catches up.
     fn window(&self, state: Option<State>, clocks: Clocks) -> (u32, u64) {
-        let now = self.end_after(clocks.wall);
+        let now = self.end_after(clocks.wall / SECOND);
         match state {
             Some(State::Window { end, used }) if end == now || end == self.end_after(u64::from(now)) => {
                 (end, used)
@@ -198,7 +226,7 @@ impl State {
 }
 
 fn until(end: u32, clocks: Clocks) -> Duration {
-    Duration::from_secs(u64::from(end).saturating_sub(clocks.wall))
+    Duration::from_nanos(u64::from(end).saturating_mul(SECOND).saturating_sub(clocks.wall))
 }
 
 fn nanos(duration: Duration) -> u64 {

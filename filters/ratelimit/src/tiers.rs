@@ -6,7 +6,7 @@ use enforcer_core::{config::ConfigError, units::Span};
 
 use crate::{
     condition::All,
-    config::{Algorithm, Condition, Group, Period, Quota, Tier},
+    config::{Algorithm, Bandwidth, Condition, Group, Period, Quota, Tier, Traffic},
     parts::Request,
     rate::Rate,
 };
@@ -53,9 +53,25 @@ pub struct Allowances {
 pub struct Limits {
     /// Goes into the key: whoever gets other limits begins anew.
     pub tag: String,
-    pub quota: Option<Rate>,
-    pub burst: Option<Rate>,
-    pub stop_on_quota: bool,
+    /// Quota, burst, bandwidth.
+    pub all: Vec<Limit>,
+}
+
+/// One of a tier's limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    pub kind: Kind,
+    pub rate: Rate,
+    /// Whether who is over it is refused.
+    pub stops: bool,
+}
+
+/// What a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Quota,
+    Burst,
+    Bandwidth(Traffic),
 }
 
 impl Tiers {
@@ -91,17 +107,17 @@ impl Tiers {
 
 impl Allowances {
     fn new(name: &str, tier: Tier, algorithm: Algorithm) -> Result<Self, ConfigError> {
-        let Tier { quota, burst, stop_on_quota, groups } = tier;
-        let limits = |place: &str, quota: Option<Quota>, burst: Option<Quota>| {
-            let (quota, burst) = (rate(quota, "quota", algorithm)?, rate(burst, "burst", algorithm)?);
-            let tag = format!("{name}/{place}/{quota:?}/{burst:?}");
-            Ok::<_, ConfigError>(Limits { tag, quota, burst, stop_on_quota })
+        let Tier { quota, burst, bandwidth, stop_on_quota, groups } = tier;
+        let limits = |place: &str, quota, burst, bandwidth| {
+            let all = all(quota, burst, bandwidth, algorithm, stop_on_quota)?;
+            Ok::<_, ConfigError>(Limits { tag: format!("{name}/{place}/{all:?}"), all })
         };
-        let otherwise = limits("", quota, burst)?;
-        let groups = groups.into_iter().enumerate().map(|(index, Group { when, quota, burst })| {
+        let otherwise = limits("", quota, burst, bandwidth)?;
+        let groups = groups.into_iter().enumerate().map(|(index, group)| {
+            let Group { when, quota, burst, bandwidth } = group;
             let at = |error: ConfigError| error.under(&format!("groups[{index}]"));
             let when = conditions(when).map_err(at)?;
-            Ok((when, limits(&index.to_string(), quota, burst).map_err(at)?))
+            Ok((when, limits(&index.to_string(), quota, burst, bandwidth).map_err(at)?))
         });
         Ok(Self { groups: groups.collect::<Result<_, ConfigError>>()?, otherwise })
     }
@@ -113,14 +129,6 @@ impl Allowances {
     }
 }
 
-impl Limits {
-    /// Quota, then burst, each with whether it can refuse. `shadow`: neither can.
-    pub fn rates(&self, shadow: bool) -> impl Iterator<Item = (&Rate, bool)> {
-        let quota = self.quota.iter().map(move |rate| (rate, self.stop_on_quota && !shadow));
-        quota.chain(self.burst.iter().map(move |rate| (rate, !shadow)))
-    }
-}
-
 /// Conditions that must be there.
 pub fn conditions(when: Vec<Condition>) -> Result<All, ConfigError> {
     if when.is_empty() {
@@ -129,7 +137,28 @@ pub fn conditions(when: Vec<Condition>) -> Result<All, ConfigError> {
     All::new(when).map_err(|error| error.under("when"))
 }
 
-fn rate(quota: Option<Quota>, place: &str, algorithm: Algorithm) -> Result<Option<Rate>, ConfigError> {
-    let rate = quota.map(|quota| Rate::new(algorithm, quota.requests, quota.per));
-    rate.transpose().map_err(|why| ConfigError::at(place, why))
+fn all(
+    quota: Option<Quota>,
+    burst: Option<Quota>,
+    bandwidth: Option<Bandwidth>,
+    algorithm: Algorithm,
+    stop_on_quota: bool,
+) -> Result<Vec<Limit>, ConfigError> {
+    let requests = |quota: Quota| (quota.requests, quota.per);
+    let limits = [
+        (quota.map(requests), "quota", Kind::Quota, stop_on_quota),
+        (burst.map(requests), "burst", Kind::Burst, true),
+        (
+            bandwidth.map(|bandwidth| (bandwidth.bytes.bytes(), bandwidth.per)),
+            "bandwidth",
+            Kind::Bandwidth(bandwidth.map(|bandwidth| bandwidth.of).unwrap_or_default()),
+            stop_on_quota,
+        ),
+    ];
+    let limits = limits.into_iter().filter_map(|(given, place, kind, stops)| {
+        let (limit, per) = given?;
+        let rate = Rate::new(algorithm, limit, per).map_err(|why| ConfigError::at(place, why));
+        Some(rate.map(|rate| Limit { kind, rate, stops }))
+    });
+    limits.collect()
 }

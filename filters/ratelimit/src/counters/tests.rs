@@ -1,3 +1,5 @@
+#![expect(clippy::arithmetic_side_effects, reason = "an overflow would fail the test, as it should")]
+
 #[cfg(not(target_arch = "wasm32"))]
 mod threads;
 
@@ -7,12 +9,16 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 use enforcer_core::native::NativeHost;
 
 use super::*;
-use crate::rate::Algorithm;
+use crate::rate::{Algorithm, Rate};
 
 const BOTH: [Algorithm; 2] = [Algorithm::Gcra, Algorithm::Window];
 
 fn rate(algorithm: Algorithm, limit: u64) -> Rate {
     Rate::new(algorithm, limit, "36500d".parse().unwrap()).unwrap()
+}
+
+fn limit(rate: &Rate) -> Limit {
+    Limit { kind: Kind::Quota, rate: *rate, stops: true }
 }
 
 fn counters(max_keys: u32) -> Counters {
@@ -28,7 +34,7 @@ fn place_of(counters: &Counters, host: &dyn Host, key: u64) -> Place {
 /// Whether a request of this key is admitted.
 fn admits(counters: &Counters, host: &dyn Host, key: u64, rate: &Rate) -> bool {
     let place = place_of(counters, host, key);
-    !counters.take(host, place, &demands(place, [(rate, true)].into_iter())).unwrap().refused
+    !counters.take(host, place, &demands(place, &[limit(rate)], false)).unwrap().refused
 }
 
 /// What shared data takes in Envoy: the bytes, and for each key what its map, its strings and their
@@ -58,7 +64,8 @@ fn a_reload_with_other_limits_keeps_what_it_can() {
         let left = |key| {
             let counters = counters(max_keys);
             let place = place_of(&counters, &host, key);
-            let none = Demand { amount: 0, ..demands(place, [(&rate, true)].into_iter())[0] };
+            let limits = [limit(&rate)];
+            let none = Demand { amount: 0, ..demands(place, &limits, false)[0] };
             counters.take(&host, place, &[none]).unwrap().outcomes[0].standing.remaining
         };
         assert!((0..1000).all(|key| left(key) == 2), "{max_keys}");

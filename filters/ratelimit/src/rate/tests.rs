@@ -1,3 +1,5 @@
+#![expect(clippy::arithmetic_side_effects, reason = "an overflow would fail the test, as it should")]
+
 #[cfg(not(target_arch = "wasm32"))]
 mod reference;
 
@@ -7,7 +9,6 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 use super::*;
 
 const BOTH: [Algorithm; 2] = [Algorithm::Gcra, Algorithm::Window];
-const SECOND: u64 = 1_000_000_000;
 /// The first second of a day.
 const MIDNIGHT: u64 = 1_793_491_200;
 
@@ -17,7 +18,7 @@ fn rate(algorithm: Algorithm, limit: u64, period: &str) -> Rate {
 
 /// So many seconds after midnight, on both clocks.
 fn at(seconds: u64) -> Clocks {
-    Clocks { monotonic: seconds * SECOND, wall: MIDNIGHT + seconds }
+    Clocks { monotonic: seconds * SECOND, wall: (MIDNIGHT + seconds) * SECOND }
 }
 
 /// One counter and its rate.
@@ -61,7 +62,7 @@ fn who_waits_as_told_is_admitted() {
         assert_eq!(counter.admitted(7, at(0)), 7);
         let wait = counter.take(1, at(0)).unwrap_err();
         let wait = u64::try_from(wait.as_nanos()).unwrap();
-        let after = |nanos: u64| Clocks { monotonic: nanos, wall: MIDNIGHT + nanos / SECOND };
+        let after = |nanos: u64| Clocks { monotonic: nanos, wall: MIDNIGHT * SECOND + nanos };
         assert!(counter.take(1, after(wait - 1)).is_err(), "{algorithm:?}");
         assert!(counter.take(1, after(wait)).is_ok(), "{algorithm:?}");
     }
@@ -118,8 +119,10 @@ fn what_is_left_is_told() {
 #[test]
 fn a_jump_of_the_wall_clock_frees_and_locks_nobody() {
     const HOURS: u64 = 5 * 3600;
-    let jumped =
-        |by: i64| Clocks { monotonic: 10 * SECOND, wall: (MIDNIGHT + 10).checked_add_signed(by).unwrap() };
+    let jumped = |by: i64| Clocks {
+        monotonic: 10 * SECOND,
+        wall: (MIDNIGHT + 10).checked_add_signed(by).unwrap() * SECOND,
+    };
     for by in [-(HOURS as i64), HOURS as i64] {
         let mut gcra = Counter::new(Algorithm::Gcra, 5, "1h");
         assert_eq!(gcra.admitted(9, at(10)), 5);
@@ -130,6 +133,12 @@ fn a_jump_of_the_wall_clock_frees_and_locks_nobody() {
     // Back by hours: what was used still is, and the wait is no longer than a window.
     assert_eq!(window.admitted(9, jumped(-(HOURS as i64))), 1);
     assert!(window.take(1, jumped(-(HOURS as i64))).unwrap_err() <= Duration::from_secs(60));
+    // Used up, then back by hours: a window later all is as ever, though nothing could be counted meanwhile.
+    let mut window = Counter::new(Algorithm::Window, 5, "1m");
+    assert_eq!(window.admitted(9, at(10)), 5);
+    window.1 = window.1.map(|state| window.0.settle(state, jumped(-(HOURS as i64))));
+    assert_eq!(window.admitted(9, jumped(-(HOURS as i64))), 0);
+    assert_eq!(window.admitted(9, jumped(60 - (HOURS as i64))), 5);
     // Back over the border between two windows: the later one stays, for both clocks' sake.
     let mut window = Counter::new(Algorithm::Window, 5, "1m");
     assert_eq!((window.admitted(4, at(60)), window.admitted(9, at(59))), (4, 1));

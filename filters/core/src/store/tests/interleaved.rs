@@ -1,5 +1,4 @@
 //! Several workers at once: every order of their reads and writes, then real threads.
-#![expect(clippy::arithmetic_side_effects, reason = "an overflow would fail the test, as it should")]
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering::SeqCst},

@@ -76,7 +76,7 @@ proptest! {
         let (mut state, mut now, mut admitted) = (None, 0, 0_u64);
         for step in steps {
             now += step;
-            let clocks = Clocks { monotonic: now, wall: MIDNIGHT };
+            let clocks = Clocks { monotonic: now, wall: MIDNIGHT * SECOND };
             if let Verdict::Admitted(next) = rate.take(state, 1, clocks) {
                 state = Some(next);
                 admitted += 1;
