@@ -112,7 +112,7 @@ impl Filter for Analytics {
             let call = Call {
                 called: &called,
                 caller: &identity.caller,
-                method: &reading.method,
+                method: cx.request_headers().get(":method").unwrap_or_default(),
                 status: reading.status,
                 fault: fault.as_ref(),
                 total: micros(reading.duration),
@@ -123,19 +123,23 @@ impl Filter for Analytics {
         if !events {
             return;
         }
-        let trace = sampling::trace(&reading.traceparent);
+        let headers = cx.request_headers();
+        let trace = headers.get("traceparent").and_then(sampling::trace);
         let trace_id = trace.as_ref().map(|(trace, _)| trace);
-        let Some(rate) = self.sampler.choose(&called, fault.is_some(), trace_id, &reading.id) else {
+        let id = headers.get("x-request-id").unwrap_or_default();
+        let Some(rate) = self.sampler.choose(&called, fault.is_some(), trace_id, id) else {
             return cx.host.count("enforcer.analytics.sampled_out", 1);
         };
+        let started = cx.host.now().saturating_sub(Duration::from_nanos(reading.duration));
         let event = Event {
+            started,
             fault,
             from_backend: ending.from_backend(),
             shadow: ending.shadow().into(),
             details: details.clone(),
             rate,
             trace,
-            before: exchange.seen.map_or(0, |seen| before(seen, reading.started)),
+            before: exchange.seen.map_or(0, |seen| before(seen, started)),
             api: self.targets.facts(&called),
             added: self.added(&identity, cx),
             called,
@@ -180,13 +184,14 @@ impl Analytics {
 
     /// What Envoy tells of a call.
     fn told(&self, reading: &Reading, cx: &Cx<'_>) -> Event {
-        let Agent { family, platform } = Agent::of(&reading.user_agent);
+        let headers = cx.request_headers();
+        let header = |name: &str| headers.get(name).unwrap_or_default();
+        let Agent { family, platform } = Agent::of(header("user-agent"));
         let fields = &self.renderer.fields;
-        let country = fields.country_header.as_ref().and_then(|name| cx.request_headers().get(name));
+        let country = fields.country_header.as_ref().and_then(|name| headers.get(name));
         Event {
-            started: Duration::from_nanos(reading.started),
-            id: text(&reading.id, 64),
-            method: text(&reading.method, 32),
+            id: text(header("x-request-id"), 64),
+            method: text(header(":method"), 32),
             status: reading.status,
             // RFCF: ResponseFromCacheFilter.
             cached: reading.flags & 1 << 20 != 0,
@@ -223,9 +228,8 @@ fn micros(nanos: u64) -> u64 {
 }
 
 /// Microseconds from the start of a request until this filter saw it. The wall clock may have been set meanwhile.
-fn before(seen: Duration, started: u64) -> u64 {
-    let passed = seen.saturating_sub(Duration::from_nanos(started));
-    u64::try_from(passed.as_micros()).unwrap_or(u64::MAX)
+fn before(seen: Duration, started: Duration) -> u64 {
+    u64::try_from(seen.saturating_sub(started).as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
