@@ -31,7 +31,7 @@ use enforcer_core::{
 };
 
 use crate::{
-    agent::Agent,
+    agent::{Agent, Agents},
     config::{AnalyticsConfig, From},
     event::Event,
     fault::Ending,
@@ -54,6 +54,7 @@ pub struct Analytics {
     renderer: Renderer,
     sinks: Sinks,
     metrics: Option<Metrics>,
+    agents: Agents,
 }
 
 /// What is remembered of a request until it is over.
@@ -78,6 +79,7 @@ impl Filter for Analytics {
             sinks: Sinks::new(Self::NAME, mem::take(&mut config.sinks))?,
             metrics: config.metrics.map(Metrics::new).transpose()?,
             renderer: Renderer { fields: config.fields, region: config.region },
+            agents: Agents::default(),
         })
     }
 
@@ -101,9 +103,10 @@ impl Filter for Analytics {
         if !events && self.metrics.is_none() {
             return;
         }
-        let reading = Reading::of(cx, events);
+        let values = reading::read(cx, events);
+        let reading = Reading::of(&values);
         let identity = cx.identity().ok().flatten();
-        let details = call.answered.map_or(&*reading.details, |detail| detail.as_str().as_bytes());
+        let details = call.answered.map_or(reading.details, |detail| detail.as_str().as_bytes());
         let details = text(details, LONGEST_TEXT);
         let ending = Ending { status: reading.status, flags: reading.flags, details: &details, identity };
         let fault = ending.fault();
@@ -183,10 +186,10 @@ impl Analytics {
     }
 
     /// What Envoy tells of a call.
-    fn told(&self, reading: &Reading, cx: &Cx<'_>) -> Event {
+    fn told(&mut self, reading: &Reading<'_>, cx: &Cx<'_>) -> Event {
         let headers = cx.request_headers();
         let header = |name: &str| headers.get(name).unwrap_or_default();
-        let Agent { family, platform } = Agent::of(header("user-agent"));
+        let Agent { family, platform } = self.agents.find(header("user-agent"));
         let fields = &self.renderer.fields;
         let country = fields.country_header.as_ref().and_then(|name| headers.get(name));
         Event {
@@ -197,14 +200,14 @@ impl Analytics {
             cached: reading.flags & 1 << 20 != 0,
             total: micros(reading.duration),
             backend: micros(reading.backend.unwrap_or(0)),
-            client_ip: privacy::client_ip(&reading.source, fields.client_ip).into(),
-            destination: text(&reading.upstream, LONGEST_TEXT),
+            client_ip: privacy::client_ip(reading.source, fields.client_ip).into(),
+            destination: text(reading.upstream, LONGEST_TEXT),
             agent: family,
             platform,
             request_bytes: reading.request_bytes,
             response_bytes: reading.response_bytes,
-            protocol: reading::protocol(&reading.protocol),
-            tls: reading::tls(&reading.tls),
+            protocol: reading::protocol(reading.protocol),
+            tls: reading::tls(reading.tls),
             flags: reading.flags,
             country: country.and_then(privacy::country),
             ..Event::default()

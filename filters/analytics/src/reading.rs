@@ -2,6 +2,7 @@
 
 use enforcer_core::{
     cx::Cx,
+    headers::HeaderMap,
     host::{Attribute, Attributes},
 };
 
@@ -48,37 +49,42 @@ const fn perhaps(map: &'static str, name: &'static str) -> Attribute {
 
 /// One call by Envoy's own account. Absent numbers are zero, absent texts empty.
 #[derive(Debug, Default)]
-pub struct Reading {
+pub struct Reading<'a> {
     /// In nanoseconds.
     pub duration: u64,
     /// In nanoseconds: from the first byte sent to the last received. `None`: the backend was not reached.
     pub backend: Option<u64>,
     pub status: u16,
     pub flags: u64,
-    pub details: Vec<u8>,
-    pub protocol: Vec<u8>,
+    pub details: &'a [u8],
+    pub protocol: &'a [u8],
     pub request_bytes: u64,
     pub response_bytes: u64,
     /// Address and port.
-    pub source: Vec<u8>,
-    pub upstream: Vec<u8>,
-    pub tls: Vec<u8>,
+    pub source: &'a [u8],
+    pub upstream: &'a [u8],
+    pub tls: &'a [u8],
 }
 
-impl Reading {
-    /// Reads the call in hand; all of it, or what metrics need: what is not read costs nothing.
-    pub fn of(cx: &Cx<'_>, all: bool) -> Self {
-        let mut values = cx.host.attributes(if all { ATTRIBUTES } else { FOR_METRICS }).into_iter();
-        let mut next = || values.next().unwrap_or_default();
+/// Reads the call in hand; all of it, or what metrics need: what is not read costs nothing.
+pub fn read(cx: &Cx<'_>, all: bool) -> HeaderMap {
+    cx.host.attributes(if all { ATTRIBUTES } else { FOR_METRICS })
+}
+
+impl<'a> Reading<'a> {
+    /// Takes apart what [`read`] gave.
+    pub fn of(values: &'a HeaderMap) -> Self {
+        let mut values = values.iter();
+        let mut next = || values.next().map(|(_, value)| value).unwrap_or_default();
         Self {
-            duration: number(&next()).unwrap_or(0),
-            backend: number(&next()),
-            status: number(&next()).and_then(|code| u16::try_from(code).ok()).unwrap_or(0),
-            flags: number(&next()).unwrap_or(0),
+            duration: number(next()).unwrap_or(0),
+            backend: number(next()),
+            status: number(next()).and_then(|code| u16::try_from(code).ok()).unwrap_or(0),
+            flags: number(next()).unwrap_or(0),
             details: next(),
             protocol: next(),
-            request_bytes: number(&next()).unwrap_or(0),
-            response_bytes: number(&next()).unwrap_or(0),
+            request_bytes: number(next()).unwrap_or(0),
+            response_bytes: number(next()).unwrap_or(0),
             source: next(),
             upstream: next(),
             tls: next(),

@@ -42,10 +42,10 @@ impl Expression {
     }
 
     /// The values for the request in hand; `None` if Envoy cannot tell. A list comes in the pairs encoding, as the
-    /// names of pairs without values.
-    pub fn values(&self) -> Option<Vec<Vec<u8>>> {
+    /// names of pairs without values: here as values without names.
+    pub fn values(&self) -> Option<HeaderMap> {
         let list = hostcalls::call_foreign_function("expr_evaluate", &self.token).ok()?;
-        Some(HeaderMap::from_pairs(list).iter().map(|(value, _)| value.to_vec()).collect())
+        Some(HeaderMap::from_pairs(list).swapped())
     }
 }
 

@@ -49,7 +49,7 @@ impl Host for EnvoyHost {
         hostcalls::property(path).ok()
     }
 
-    fn attributes(&self, list: Attributes) -> Vec<Vec<u8>> {
+    fn attributes(&self, list: Attributes) -> HeaderMap {
         let mut expressions = self.expressions.borrow_mut();
         let known = expressions.iter().position(|(known, _)| std::ptr::eq(*known, list));
         let position = known.unwrap_or_else(|| {
@@ -59,7 +59,7 @@ impl Host for EnvoyHost {
         let expression = expressions.get(position).and_then(|(_, expression)| expression.as_ref());
         let listed = expression.and_then(Expression::values).filter(|values| values.len() == list.len());
         let alone = |attribute: &Attribute| hostcalls::property(&attribute.path).unwrap_or_default();
-        listed.unwrap_or_else(|| list.iter().map(alone).collect())
+        listed.unwrap_or_else(|| list.iter().map(|attribute| ("", alone(attribute))).collect())
     }
 
     fn headers(&self, map: MapKind) -> HeaderMap {
