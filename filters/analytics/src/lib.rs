@@ -21,7 +21,7 @@ pub mod sender;
 pub mod sinks;
 pub mod targets;
 
-use std::{mem, rc::Rc, time::Duration};
+use std::{mem, time::Duration};
 
 use enforcer_core::{
     config::ConfigError,
@@ -134,12 +134,13 @@ impl Filter for Analytics {
             return cx.host.count("enforcer.analytics.sampled_out", 1);
         };
         let started = cx.host.now().saturating_sub(Duration::from_nanos(reading.duration));
+        let (from_backend, shadow) = (ending.from_backend(), ending.shadow().into());
         let event = Event {
             started,
             fault,
-            from_backend: ending.from_backend(),
-            shadow: ending.shadow().into(),
-            details: details.clone(),
+            from_backend,
+            shadow,
+            details,
             rate,
             trace,
             before: exchange.seen.map_or(0, |seen| before(seen, started)),
@@ -149,7 +150,7 @@ impl Filter for Analytics {
             caller: identity.caller,
             ..self.told(&reading, cx)
         };
-        self.sinks.take(Rc::new(event), &self.renderer, cx);
+        self.sinks.take(event, &self.renderer, cx);
     }
 
     fn on_background(&mut self, event: Background<'_>, cx: &mut Cx<'_>) {

@@ -13,7 +13,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use super::*;
 
-fn analytics(config: Value) -> Analytics {
+fn analytics(config: &Value) -> Analytics {
     Analytics::new(config::parse(config.to_string().as_bytes()).unwrap(), Capabilities::default()).unwrap()
 }
 
@@ -77,7 +77,7 @@ fn call(filter: &mut Analytics, host: &NativeHost) -> Wishes {
 
 /// The event that goes to the access log.
 fn told(config: &Value, host: &NativeHost) -> Value {
-    call(&mut analytics(config.clone()), host);
+    call(&mut analytics(config), host);
     serde_json::from_str(&host.annotations()["enforcer_event"]).unwrap()
 }
 
@@ -161,7 +161,7 @@ fn a_call_refused_before_is_told_from_the_log_phase_alone() {
         .with_attribute("response.code", 403_i64.to_le_bytes())
         .with_attribute("response.code_details", "enforcer_auth_scope_missing")
         .with_identity(&identity);
-    let mut filter = analytics(json!({"sinks": [{"log": {}}]}));
+    let mut filter = analytics(&json!({"sinks": [{"log": {}}]}));
     let (messages, mut wishes) = (Messages::default(), Wishes::default());
     filter.on_log(Exchange::default(), &CallSummary::default(), &mut Cx::new(&host, &messages, &mut wishes));
     let line = host.lines().pop().unwrap().1;
@@ -180,7 +180,7 @@ fn in_a_chain_the_own_answer_says_why() {
     let host = host()
         .with_attribute("response.code", 401_i64.to_le_bytes())
         .with_attribute("response.code_details", "");
-    let mut filter = analytics(json!({"sinks": [{"access_log": {}}]}));
+    let mut filter = analytics(&json!({"sinks": [{"access_log": {}}]}));
     let (messages, mut wishes) = (Messages::default(), Wishes::default());
     let detail = Detail::new("enforcer_auth_token_missing");
     let summary = CallSummary { answered: Some(&detail) };
@@ -241,7 +241,7 @@ fn garbage_makes_an_event_too() {
 fn sampling_leaves_out_events_and_no_metrics() {
     let host = host();
     let mut filter =
-        analytics(json!({"sinks": [{"access_log": {}}], "sampling": {"rate": 0}, "metrics": {}}));
+        analytics(&json!({"sinks": [{"access_log": {}}], "sampling": {"rate": 0}, "metrics": {}}));
     call(&mut filter, &host);
     assert_eq!(host.annotations().len(), 0);
     assert_eq!(host.counter("enforcer.analytics.sampled_out"), 1);
@@ -251,7 +251,7 @@ fn sampling_leaves_out_events_and_no_metrics() {
 #[test]
 fn batches_go_from_the_background_and_every_event_is_accounted_for() {
     let host = host();
-    let mut filter = analytics(json!({"sinks": [{"otlp": {"cluster": "otel", "batch": 2}}]}));
+    let mut filter = analytics(&json!({"sinks": [{"otlp": {"cluster": "otel", "batch": 2}}]}));
     assert_eq!(filter.needs().clusters, ["otel"]);
     let nothing = Messages::default();
     let mut first = Wishes::default();
@@ -279,7 +279,7 @@ fn batches_go_from_the_background_and_every_event_is_accounted_for() {
 fn what_waits_goes_when_everything_ends() {
     let host = host();
     let mut filter =
-        analytics(json!({"sinks": [{"ndjson": {"cluster": "c", "batch": 2, "interval": "1h"}}]}));
+        analytics(&json!({"sinks": [{"ndjson": {"cluster": "c", "batch": 2, "interval": "1h"}}]}));
     for _ in 0..3 {
         call(&mut filter, &host);
     }
