@@ -83,7 +83,7 @@ fn whoever_refuses_is_told() {
     let config = bootstrap(&wasm.display().to_string(), nobody.address().port()).to_string();
     let envoy = binary.options(config).concurrency(1).start().unwrap();
     let client = envoy.client("native").unwrap();
-    let mut told = |request: Request| -> Value {
+    let told = |request: Request| -> Value {
         let mark = envoy.access_log().mark();
         client.send(&request).unwrap();
         let line =
