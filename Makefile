@@ -56,6 +56,11 @@ test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, documentation,
 	@$(MAKE) --no-print-directory test-node
 	@$(MAKE) --no-print-directory cases
 
+.PHONY: test-observability
+test-observability: wasm $(ENVOY_NEEDED) ## 200,000 events counted; rules and dashboard before promtool and Prometheus (Debian's `prometheus`)
+	@$(CARGO) test -p enforcer-adapter --test it -- observability analytics --nocapture
+	@EVENTS=200000 $(CARGO) test -p enforcer-tests --test counted
+
 .PHONY: cases
 cases: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## tests/cases on the harness, on Envoy and on the oldest Envoy we support; CASE=substring
 	@ENVOY_OLDER=$(ENVOY_OLDEST) $(CARGO) test --workspace --test cases

@@ -88,6 +88,23 @@ fn the_configurations_of_the_auth_page_are_cases() {
     }
 }
 
+/// Every configuration on the page is accepted, and every field of events is explained.
+#[test]
+fn the_analytics_page_is_true() {
+    use enforcer_core::filter::{Capabilities, Filter as _};
+    let page = page("docs/analytics.md");
+    let shown: Vec<&str> =
+        blocks(&page).filter(|(language, _)| *language == "json").map(|(_, text)| text).collect();
+    assert_eq!(shown.len(), 4);
+    for text in shown {
+        let config = enforcer_core::config::parse(text.as_bytes()).unwrap();
+        enforcer_analytics::Analytics::new(config, Capabilities::default()).unwrap();
+    }
+    for name in enforcer_analytics::event::FIELDS {
+        assert!(page.contains(&format!("`{name}`")), "the page does not explain `{name}`");
+    }
+}
+
 #[test]
 fn the_configurations_of_the_rate_limit_page_are_accepted() {
     let page = page("docs/rate-limiting.md");
@@ -102,7 +119,13 @@ fn the_configurations_of_the_rate_limit_page_are_accepted() {
 
 #[test]
 fn the_settings_that_pages_show_are_accepted() {
-    for name in ["docs/enforcer-yaml.md", "docs/openapi.md", "docs/cli.md", "docs/rate-limiting.md"] {
+    for name in [
+        "docs/enforcer-yaml.md",
+        "docs/openapi.md",
+        "docs/cli.md",
+        "docs/analytics.md",
+        "docs/rate-limiting.md",
+    ] {
         for (_, text) in blocks(&page(name)).filter(|(language, _)| *language == "yaml") {
             let mut findings = Diagnostics::default();
             let document = source::parse(&source::Source::new(name, text)).unwrap();

@@ -3,6 +3,7 @@
 // The attribute tells the linter what the folder tells people: here a failed `unwrap` is a failed test.
 #[cfg(test)]
 mod analytics;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod corpora;
@@ -12,6 +13,8 @@ mod envoy;
 mod examples;
 #[cfg(test)]
 mod folder;
+#[cfg(test)]
+mod observability;
 #[cfg(test)]
 mod routes;
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What kind of program calls: the family of a user agent, never its own text.
 
+use std::collections::HashMap;
+
 /// Family and platform, each from a fixed list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Agent {
@@ -52,6 +54,29 @@ const PLATFORMS: [(&str, &str); 8] = [
     ("x11", "Linux"),
 ];
 
+/// How many user agents a worker remembers; there are few that come often.
+const MOST_KNOWN: usize = 256;
+
+/// The user agents that a worker has seen: looking one up costs a hundredth of looking at it.
+#[derive(Debug, Default)]
+pub struct Agents(HashMap<Box<[u8]>, Agent>);
+
+impl Agents {
+    /// Of a user agent as it came.
+    pub fn find(&mut self, user_agent: &[u8]) -> Agent {
+        let beginning = user_agent.get(..LOOKED_AT).unwrap_or(user_agent);
+        if let Some(agent) = self.0.get(beginning) {
+            return *agent;
+        }
+        let agent = Agent::of(beginning);
+        if self.0.len() >= MOST_KNOWN {
+            self.0.clear();
+        }
+        self.0.insert(beginning.into(), agent);
+        agent
+    }
+}
+
 impl Agent {
     /// Of a user agent as it came.
     pub fn of(user_agent: &[u8]) -> Self {
@@ -92,6 +117,19 @@ mod tests {
         assert_eq!(agent(b"curl/8.5.0"), ("curl", "Other"));
         assert_eq!(agent(b"\xff\xfe secret"), ("Other", "Other"));
         assert_eq!(agent(b""), ("UNKNOWN", "UNKNOWN"));
+    }
+
+    #[test]
+    fn what_is_remembered_is_right_and_little() {
+        let mut agents = Agents::default();
+        for round in 0..3 {
+            for number in 0..1000 {
+                let agent = agents.find(format!("curl/{number}").as_bytes());
+                assert_eq!(agent.family, "curl", "round {round}");
+            }
+            assert_eq!(agents.find(b"Wget/1").family, "Wget");
+        }
+        assert!(agents.0.len() <= MOST_KNOWN);
     }
 
     #[test]

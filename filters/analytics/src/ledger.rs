@@ -40,12 +40,14 @@ struct Note {
     held: u64,
 }
 
-impl Ledger {
-    pub fn new() -> Self {
+impl Default for Ledger {
+    fn default() -> Self {
         let places = (0..PLACES).map(|place| Slot::new(VERSION, "analytics", &format!("held/{place}")));
         Self { places: places.collect(), owner: 0, mine: None, held: 0 }
     }
+}
 
+impl Ledger {
     /// So many events are held now.
     pub fn note(&mut self, host: &dyn Host, held: u64, now: Duration) {
         self.held = held;
@@ -141,7 +143,7 @@ mod tests {
     fn what_a_dead_vm_held_is_counted_once() {
         let dying = NativeHost::new();
         let (alive, other) = (dying.sibling(), dying.sibling());
-        let (mut gone, mut ledger, mut another) = (Ledger::new(), Ledger::new(), Ledger::new());
+        let (mut gone, mut ledger, mut another) = (Ledger::default(), Ledger::default(), Ledger::default());
         gone.note(&dying, 7, dying.monotonic());
         ledger.note(&alive, 2, alive.monotonic());
         for _ in 0..6 {
@@ -157,18 +159,18 @@ mod tests {
     #[test]
     fn what_is_settled_is_not_lost() {
         let host = NativeHost::new();
-        let mut gone = Ledger::new();
+        let mut gone = Ledger::default();
         gone.note(&host, 7, host.monotonic());
         gone.note(&host, 0, host.monotonic());
         host.advance(TERM);
-        Ledger::new().round(&host, host.monotonic());
+        Ledger::default().round(&host, host.monotonic());
         assert_eq!(host.counter(LOST), 0);
     }
 
     #[test]
     fn who_was_thought_dead_takes_another_place() {
         let host = NativeHost::new();
-        let (mut slow, mut ledger) = (Ledger::new(), Ledger::new());
+        let (mut slow, mut ledger) = (Ledger::default(), Ledger::default());
         slow.note(&host, 7, host.monotonic());
         host.advance(TERM);
         ledger.round(&host, host.monotonic());
@@ -184,7 +186,7 @@ mod tests {
     fn a_vm_too_many_goes_without() {
         let host = NativeHost::new();
         for _ in 0..=PLACES {
-            Ledger::new().note(&host, 1, host.monotonic());
+            Ledger::default().note(&host, 1, host.monotonic());
         }
         assert_eq!(host.shared_data().len(), PLACES);
         assert_eq!(Note::decode(b"short"), None);

@@ -21,7 +21,7 @@ pub mod sender;
 pub mod sinks;
 pub mod targets;
 
-use std::{mem, rc::Rc, time::Duration};
+use std::{mem, time::Duration};
 
 use enforcer_core::{
     config::ConfigError,
@@ -31,7 +31,7 @@ use enforcer_core::{
 };
 
 use crate::{
-    agent::Agent,
+    agent::{Agent, Agents},
     config::{AnalyticsConfig, From},
     event::Event,
     fault::Ending,
@@ -54,6 +54,7 @@ pub struct Analytics {
     renderer: Renderer,
     sinks: Sinks,
     metrics: Option<Metrics>,
+    agents: Agents,
 }
 
 /// What is remembered of a request until it is over.
@@ -78,6 +79,7 @@ impl Filter for Analytics {
             sinks: Sinks::new(Self::NAME, mem::take(&mut config.sinks))?,
             metrics: config.metrics.map(Metrics::new).transpose()?,
             renderer: Renderer { fields: config.fields, region: config.region },
+            agents: Agents::default(),
         })
     }
 
@@ -101,9 +103,10 @@ impl Filter for Analytics {
         if !events && self.metrics.is_none() {
             return;
         }
-        let reading = Reading::of(cx, events);
+        let values = reading::read(cx, events);
+        let reading = Reading::of(&values);
         let identity = cx.identity().ok().flatten();
-        let details = call.answered.map_or(&*reading.details, |detail| detail.as_str().as_bytes());
+        let details = call.answered.map_or(reading.details, |detail| detail.as_str().as_bytes());
         let details = text(details, LONGEST_TEXT);
         let ending = Ending { status: reading.status, flags: reading.flags, details: &details, identity };
         let fault = ending.fault();
@@ -112,7 +115,7 @@ impl Filter for Analytics {
             let call = Call {
                 called: &called,
                 caller: &identity.caller,
-                method: &reading.method,
+                method: cx.request_headers().get(":method").unwrap_or_default(),
                 status: reading.status,
                 fault: fault.as_ref(),
                 total: micros(reading.duration),
@@ -123,26 +126,31 @@ impl Filter for Analytics {
         if !events {
             return;
         }
-        let trace = sampling::trace(&reading.traceparent);
+        let headers = cx.request_headers();
+        let trace = headers.get("traceparent").and_then(sampling::trace);
         let trace_id = trace.as_ref().map(|(trace, _)| trace);
-        let Some(rate) = self.sampler.choose(&called, fault.is_some(), trace_id, &reading.id) else {
+        let id = headers.get("x-request-id").unwrap_or_default();
+        let Some(rate) = self.sampler.choose(&called, fault.is_some(), trace_id, id) else {
             return cx.host.count("enforcer.analytics.sampled_out", 1);
         };
+        let started = cx.host.now().saturating_sub(Duration::from_nanos(reading.duration));
+        let (from_backend, shadow) = (ending.from_backend(), ending.shadow().into());
         let event = Event {
+            started,
             fault,
-            from_backend: ending.from_backend(),
-            shadow: ending.shadow().into(),
-            details: details.clone(),
+            from_backend,
+            shadow,
+            details,
             rate,
             trace,
-            before: exchange.seen.map_or(0, |seen| before(seen, reading.started)),
+            before: exchange.seen.map_or(0, |seen| before(seen, started)),
             api: self.targets.facts(&called),
             added: self.added(&identity, cx),
             called,
             caller: identity.caller,
             ..self.told(&reading, cx)
         };
-        self.sinks.take(Rc::new(event), &self.renderer, cx);
+        self.sinks.take(event, &self.renderer, cx);
     }
 
     fn on_background(&mut self, event: Background<'_>, cx: &mut Cx<'_>) {
@@ -179,27 +187,28 @@ impl Analytics {
     }
 
     /// What Envoy tells of a call.
-    fn told(&self, reading: &Reading, cx: &Cx<'_>) -> Event {
-        let Agent { family, platform } = Agent::of(&reading.user_agent);
+    fn told(&mut self, reading: &Reading<'_>, cx: &Cx<'_>) -> Event {
+        let headers = cx.request_headers();
+        let header = |name: &str| headers.get(name).unwrap_or_default();
+        let Agent { family, platform } = self.agents.find(header("user-agent"));
         let fields = &self.renderer.fields;
-        let country = fields.country_header.as_ref().and_then(|name| cx.request_headers().get(name));
+        let country = fields.country_header.as_ref().and_then(|name| headers.get(name));
         Event {
-            started: Duration::from_nanos(reading.started),
-            id: text(&reading.id, 64),
-            method: text(&reading.method, 32),
+            id: text(header("x-request-id"), 64),
+            method: text(header(":method"), 32),
             status: reading.status,
             // RFCF: ResponseFromCacheFilter.
             cached: reading.flags & 1 << 20 != 0,
             total: micros(reading.duration),
             backend: micros(reading.backend.unwrap_or(0)),
-            client_ip: privacy::client_ip(&reading.source, fields.client_ip).into(),
-            destination: text(&reading.upstream, LONGEST_TEXT),
+            client_ip: privacy::client_ip(reading.source, fields.client_ip).into(),
+            destination: text(reading.upstream, LONGEST_TEXT),
             agent: family,
             platform,
             request_bytes: reading.request_bytes,
             response_bytes: reading.response_bytes,
-            protocol: reading::protocol(&reading.protocol),
-            tls: reading::tls(&reading.tls),
+            protocol: reading::protocol(reading.protocol),
+            tls: reading::tls(reading.tls),
             flags: reading.flags,
             country: country.and_then(privacy::country),
             ..Event::default()
@@ -223,9 +232,8 @@ fn micros(nanos: u64) -> u64 {
 }
 
 /// Microseconds from the start of a request until this filter saw it. The wall clock may have been set meanwhile.
-fn before(seen: Duration, started: u64) -> u64 {
-    let passed = seen.saturating_sub(Duration::from_nanos(started));
-    u64::try_from(passed.as_micros()).unwrap_or(u64::MAX)
+fn before(seen: Duration, started: Duration) -> u64 {
+    u64::try_from(seen.saturating_sub(started).as_micros()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

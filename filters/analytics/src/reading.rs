@@ -1,105 +1,93 @@
 //! What Envoy knows of a call that is over, read in one go.
 
-use enforcer_core::{cx::Cx, host::AttributePaths};
+use enforcer_core::{
+    cx::Cx,
+    headers::HeaderMap,
+    host::{Attribute, Attributes},
+};
 
-/// In the order of [`Reading`]'s fields.
-const ATTRIBUTES: AttributePaths = &[
-    &["request", "time"],
-    &["request", "duration"],
-    &["response", "backend_latency"],
-    &["response", "code"],
-    &["response", "flags"],
-    &["response", "code_details"],
-    &["request", "method"],
-    &["request", "id"],
-    &["request", "useragent"],
-    &["request", "protocol"],
-    &["request", "total_size"],
-    &["response", "total_size"],
-    &["source", "address"],
-    &["upstream", "address"],
-    &["connection", "tls_version"],
-    &["request", "headers", "traceparent"],
+/// In the order in which [`Reading::of`] takes them; those that metrics need come first.
+const ALL: [Attribute; 11] = [
+    usual("request", "duration"),
+    perhaps("response", "backend_latency"),
+    usual("response", "code"),
+    usual("response", "flags"),
+    perhaps("response", "code_details"),
+    usual("request", "protocol"),
+    usual("request", "total_size"),
+    usual("response", "total_size"),
+    usual("source", "address"),
+    perhaps("upstream", "address"),
+    perhaps("connection", "tls_version"),
 ];
 
-/// The same for metrics alone: what is not read costs nothing.
-const FOR_METRICS: AttributePaths = &[
-    &["request", "time"],
-    &["request", "duration"],
-    &["response", "backend_latency"],
-    &["response", "code"],
-    &["response", "flags"],
-    &["response", "code_details"],
-    &["request", "method"],
-];
+const ATTRIBUTES: Attributes = &ALL;
+const FOR_METRICS: Attributes = ATTRIBUTES.split_at(5).0;
 
-/// The names of [`ATTRIBUTES`], dotted.
-pub const NAMES: [&str; 16] = [
-    "request.time",
+/// The names of them all, dotted.
+pub const NAMES: [&str; 11] = [
     "request.duration",
     "response.backend_latency",
     "response.code",
     "response.flags",
     "response.code_details",
-    "request.method",
-    "request.id",
-    "request.useragent",
     "request.protocol",
     "request.total_size",
     "response.total_size",
     "source.address",
     "upstream.address",
     "connection.tls_version",
-    "request.headers",
 ];
+
+const fn usual(map: &'static str, name: &'static str) -> Attribute {
+    Attribute { path: [map, name], usual: true }
+}
+
+const fn perhaps(map: &'static str, name: &'static str) -> Attribute {
+    Attribute { path: [map, name], usual: false }
+}
 
 /// One call by Envoy's own account. Absent numbers are zero, absent texts empty.
 #[derive(Debug, Default)]
-pub struct Reading {
-    /// Nanoseconds since the Unix epoch.
-    pub started: u64,
+pub struct Reading<'a> {
     /// In nanoseconds.
     pub duration: u64,
     /// In nanoseconds: from the first byte sent to the last received. `None`: the backend was not reached.
     pub backend: Option<u64>,
     pub status: u16,
     pub flags: u64,
-    pub details: Vec<u8>,
-    pub method: Vec<u8>,
-    pub id: Vec<u8>,
-    pub user_agent: Vec<u8>,
-    pub protocol: Vec<u8>,
+    pub details: &'a [u8],
+    pub protocol: &'a [u8],
     pub request_bytes: u64,
     pub response_bytes: u64,
     /// Address and port.
-    pub source: Vec<u8>,
-    pub upstream: Vec<u8>,
-    pub tls: Vec<u8>,
-    pub traceparent: Vec<u8>,
+    pub source: &'a [u8],
+    pub upstream: &'a [u8],
+    pub tls: &'a [u8],
 }
 
-impl Reading {
-    /// Reads the call in hand; all of it, or what metrics need.
-    pub fn of(cx: &Cx<'_>, all: bool) -> Self {
-        let mut values = cx.host.attributes(if all { ATTRIBUTES } else { FOR_METRICS }).into_iter();
-        let mut next = || values.next().unwrap_or_default();
+/// Reads the call in hand; all of it, or what metrics need: what is not read costs nothing.
+pub fn read(cx: &Cx<'_>, all: bool) -> HeaderMap {
+    cx.host.attributes(if all { ATTRIBUTES } else { FOR_METRICS })
+}
+
+impl<'a> Reading<'a> {
+    /// Takes apart what [`read`] gave.
+    pub fn of(values: &'a HeaderMap) -> Self {
+        let mut values = values.iter();
+        let mut next = || values.next().map(|(_, value)| value).unwrap_or_default();
         Self {
-            started: number(&next()).unwrap_or(0),
-            duration: number(&next()).unwrap_or(0),
-            backend: number(&next()),
-            status: number(&next()).and_then(|code| u16::try_from(code).ok()).unwrap_or(0),
-            flags: number(&next()).unwrap_or(0),
+            duration: number(next()).unwrap_or(0),
+            backend: number(next()),
+            status: number(next()).and_then(|code| u16::try_from(code).ok()).unwrap_or(0),
+            flags: number(next()).unwrap_or(0),
             details: next(),
-            method: next(),
-            id: next(),
-            user_agent: next(),
             protocol: next(),
-            request_bytes: number(&next()).unwrap_or(0),
-            response_bytes: number(&next()).unwrap_or(0),
+            request_bytes: number(next()).unwrap_or(0),
+            response_bytes: number(next()).unwrap_or(0),
             source: next(),
             upstream: next(),
             tls: next(),
-            traceparent: next(),
         }
     }
 }
@@ -157,9 +145,8 @@ mod tests {
 
     #[test]
     fn what_is_read_is_what_is_announced() {
-        let dotted = |path: &&[&str]| path[..2].join(".");
+        let dotted = |attribute: &Attribute| attribute.path.join(".");
         assert_eq!(ATTRIBUTES.iter().map(dotted).collect::<Vec<_>>(), NAMES);
-        assert_eq!(FOR_METRICS, &ATTRIBUTES[..FOR_METRICS.len()]);
         assert_eq!(protocol(b"HTTP/2"), "HTTP/2");
         assert_eq!((protocol(b"x"), tls(b"TLSv1.3"), tls(b"\xff")), ("", "TLSv1.3", ""));
     }

@@ -31,7 +31,22 @@ pub struct Sinks {
     planned: Option<Duration>,
     /// No more events come: what waits goes at once.
     draining: bool,
+    /// The counters are there.
+    counting: bool,
 }
+
+/// What is counted of events that wait for a service.
+const COUNTERS: [&str; 9] = [
+    "enforcer.analytics.enqueued",
+    "enforcer.analytics.acknowledged",
+    "enforcer.analytics.dropped",
+    "enforcer.analytics.dropped.queue_full",
+    "enforcer.analytics.dropped.refused",
+    "enforcer.analytics.dropped.rejected",
+    "enforcer.analytics.lost",
+    "enforcer.analytics.retries",
+    "enforcer.analytics.split",
+];
 
 impl Sinks {
     /// `filter` owns the calls.
@@ -40,10 +55,11 @@ impl Sinks {
             senders: Vec::new(),
             log: false,
             access_log: false,
-            ledger: Ledger::new(),
+            ledger: Ledger::default(),
             next_round: Duration::ZERO,
             planned: None,
             draining: false,
+            counting: false,
         };
         for (index, sink) in sinks.into_iter().enumerate() {
             let (form, name, config) = match sink {
@@ -75,7 +91,7 @@ impl Sinks {
     }
 
     /// Takes an event, in the log phase of its call.
-    pub fn take(&mut self, event: Rc<Event>, renderer: &Renderer, cx: &mut Cx<'_>) {
+    pub fn take(&mut self, event: Event, renderer: &Renderer, cx: &mut Cx<'_>) {
         cx.host.count("enforcer.analytics.events", 1);
         if self.access_log {
             cx.host.annotate(PROPERTY, &renderer.json(&event));
@@ -88,6 +104,7 @@ impl Sinks {
         }
         let now = cx.host.monotonic();
         let weight = event.weight();
+        let event = Rc::new(event);
         for sender in &mut self.senders {
             cx.host.count("enforcer.analytics.enqueued", 1);
             let dropped = sender.push(Rc::clone(&event), weight, now);
@@ -106,6 +123,10 @@ impl Sinks {
         }
         let now = cx.host.monotonic();
         self.planned = None;
+        if !std::mem::replace(&mut self.counting, true) {
+            // What has never happened is shown as zero, so that its first time is seen as growth.
+            COUNTERS.iter().for_each(|counter| cx.host.count(counter, 0));
+        }
         for sender in &mut self.senders {
             sender.send(renderer, now, false, cx);
         }

@@ -60,6 +60,19 @@ impl HeaderMap {
         })
     }
 
+    /// Names for values, and values for names.
+    #[must_use]
+    pub fn swapped(mut self) -> Self {
+        for entry in &mut self.entries {
+            std::mem::swap(&mut entry.name, &mut entry.value);
+        }
+        self
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -168,6 +181,13 @@ mod tests {
         assert_eq!(map.single("a"), Err(Repeated));
         assert_eq!(map.single("b"), Ok(Some(&b""[..])));
         assert_eq!(map.single("c"), Ok(None));
+    }
+
+    #[test]
+    fn a_list_is_pairs_without_values() {
+        let list = HeaderMap::from_pairs(pairs(&[(b"1", b""), (b"", b""), (b"\xff", b"")])).swapped();
+        assert_eq!(list.get_all("").collect::<Vec<_>>(), [&b"1"[..], b"", b"\xff"]);
+        assert_eq!(list.len(), 3);
     }
 
     #[test]

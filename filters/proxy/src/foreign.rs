@@ -2,7 +2,7 @@
 
 use enforcer_core::{
     headers::HeaderMap,
-    host::{AttributePaths, Hash},
+    host::{Attribute, Attributes, Hash},
 };
 
 use crate::hostcalls::{self, Status};
@@ -33,19 +33,19 @@ pub struct Expression {
 }
 
 impl Expression {
-    /// Compiles the list of these attributes, the empty text standing for one that does not exist. `None` where the
-    /// host has no such function.
-    pub fn listing(paths: AttributePaths) -> Option<Self> {
-        let text: Vec<String> = paths.iter().map(|path| term(path)).collect();
+    /// Compiles the list of these attributes, the empty text standing for one that is not there; unless it usually is:
+    /// then the whole list fails. `None` where the host has no such function.
+    pub fn listing(list: Attributes) -> Option<Self> {
+        let text: Vec<String> = list.iter().map(term).collect();
         let text = format!("[{}]", text.join(","));
         hostcalls::call_foreign_function("expr_create", text.as_bytes()).ok().map(|token| Self { token })
     }
 
     /// The values for the request in hand; `None` if Envoy cannot tell. A list comes in the pairs encoding, as the
-    /// names of pairs without values.
-    pub fn values(&self) -> Option<Vec<Vec<u8>>> {
+    /// names of pairs without values: here as values without names.
+    pub fn values(&self) -> Option<HeaderMap> {
         let list = hostcalls::call_foreign_function("expr_evaluate", &self.token).ok()?;
-        Some(HeaderMap::from_pairs(list).iter().map(|(value, _)| value.to_vec()).collect())
+        Some(HeaderMap::from_pairs(list).swapped())
     }
 }
 
@@ -56,15 +56,10 @@ impl Drop for Expression {
     }
 }
 
-/// `has(a.b)?a.b:""`; a header, the third of three, may have any name.
-fn term(path: &[&str]) -> String {
-    match path {
-        [root, map, key] => format!("\"{key}\" in {root}.{map}?{root}.{map}[\"{key}\"]:\"\""),
-        _ => {
-            let path = path.join(".");
-            format!("has({path})?{path}:\"\"")
-        }
-    }
+/// `a.b`, or `has(a.b)?a.b:""`.
+fn term(attribute: &Attribute) -> String {
+    let path = attribute.path.join(".");
+    if attribute.usual { path } else { format!("has({path})?{path}:\"\"") }
 }
 
 /// A serialized `envoy.config.core.v3.GrpcService` that names a cluster.

@@ -9,7 +9,9 @@ use std::{
 
 use enforcer_core::{
     headers::HeaderMap,
-    host::{AttributePaths, Conflict, Expected, Hash, Host, Level, MapKind, Metric, MetricKind, Version},
+    host::{
+        Attribute, Attributes, Conflict, Expected, Hash, Host, Level, MapKind, Metric, MetricKind, Version,
+    },
     identity,
 };
 
@@ -22,7 +24,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub struct EnvoyHost {
     /// By the attributes that they read; `None`: this Envoy compiles no expressions.
-    expressions: RefCell<Vec<(AttributePaths, Option<Expression>)>>,
+    expressions: RefCell<Vec<(Attributes, Option<Expression>)>>,
     counters: RefCell<Vec<(&'static str, u32)>>,
     seed: RandomState,
 }
@@ -47,18 +49,17 @@ impl Host for EnvoyHost {
         hostcalls::property(path).ok()
     }
 
-    fn attributes(&self, paths: AttributePaths) -> Vec<Vec<u8>> {
+    fn attributes(&self, list: Attributes) -> HeaderMap {
         let mut expressions = self.expressions.borrow_mut();
-        let known = expressions.iter().position(|(known, _)| std::ptr::eq(*known, paths));
+        let known = expressions.iter().position(|(known, _)| std::ptr::eq(*known, list));
         let position = known.unwrap_or_else(|| {
-            expressions.push((paths, Expression::listing(paths)));
+            expressions.push((list, Expression::listing(list)));
             expressions.len().saturating_sub(1)
         });
         let expression = expressions.get(position).and_then(|(_, expression)| expression.as_ref());
-        let listed = expression.and_then(Expression::values).filter(|values| values.len() == paths.len());
-        listed.unwrap_or_else(|| {
-            paths.iter().map(|path| hostcalls::property(path).unwrap_or_default()).collect()
-        })
+        let listed = expression.and_then(Expression::values).filter(|values| values.len() == list.len());
+        let alone = |attribute: &Attribute| hostcalls::property(&attribute.path).unwrap_or_default();
+        listed.unwrap_or_else(|| list.iter().map(|attribute| ("", alone(attribute))).collect())
     }
 
     fn headers(&self, map: MapKind) -> HeaderMap {

@@ -1,0 +1,139 @@
+//! Events counted one by one: none is lost unnoticed. `EVENTS=200000` sends more of them than the usual 20,000.
+
+#![cfg(test)]
+
+use std::{
+    collections::HashMap,
+    env,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use enforcer_testbed::{EchoBackend, Envoy, EnvoyBinary, Received, Reply, Request, ReservedPort};
+use serde_json::{Value, json};
+
+const CLIENTS: usize = 8;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How many events a test sends: a multiple of the clients.
+fn events() -> usize {
+    let wanted = env::var("EVENTS").ok().and_then(|count| count.parse().ok()).unwrap_or(20_000_usize);
+    wanted.next_multiple_of(CLIENTS)
+}
+
+/// Two workers that answer by themselves and tell a collector on this port.
+fn gateway(queue: &str, collector: u16) -> Option<Envoy> {
+    let binary = EnvoyBinary::find_or_skip().unwrap()?;
+    let target = env::var("CARGO_TARGET_DIR").map_or_else(|_| "../target".into(), PathBuf::from);
+    let wasm = target.join("wasm32-wasip1/wasm/analytics.wasm").canonicalize();
+    let wasm = wasm.expect("no modules; run `make wasm`");
+    let configuration =
+        json!({"sinks": [{"ndjson": {"cluster": "collector", "interval": "100ms", "queue": queue}}]});
+    let http = "type.googleapis.com/envoy.extensions.filters.http";
+    let ours = json!({"name": "enforcer.analytics", "typed_config": {"@type": format!("{http}.wasm.v3.Wasm"), "config": {
+        "root_id": "analytics",
+        "vm_config": {"vm_id": "enforcer", "runtime": "envoy.wasm.runtime.v8", "code": {"local": {"filename": wasm}}},
+        "configuration": {
+            "@type": "type.googleapis.com/google.protobuf.StringValue",
+            "value": configuration.to_string(),
+        },
+    }}});
+    let router = json!({"name": "router", "typed_config": {"@type": format!("{http}.router.v3.Router")}});
+    let route = json!({"match": {"prefix": "/"}, "direct_response": {"status": 200}});
+    let manager = json!({
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "counted",
+        "http_filters": [ours, router],
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+    });
+    let address = |port: u16| json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
+    let endpoint = json!({"endpoint": {"address": address(collector)}});
+    let config = json!({"static_resources": {
+        "listeners": [{
+            "name": "counted",
+            "address": address(0),
+            "filter_chains": [{"filters": [{"name": "http", "typed_config": manager}]}],
+        }],
+        "clusters": [{
+            "name": "collector",
+            "connect_timeout": "1s",
+            "load_assignment": {"cluster_name": "collector", "endpoints": [{"lb_endpoints": [endpoint]}]},
+        }],
+    }});
+    Some(binary.options(config.to_string()).concurrency(2).start().unwrap())
+}
+
+/// Sends so many requests, over several connections.
+fn send(envoy: &Envoy, count: usize) {
+    let client = envoy.client("counted").unwrap();
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(move || {
+                let mut connection = client.connect().unwrap();
+                for _ in 0..count / CLIENTS {
+                    assert_eq!(connection.send(&Request::get("/")).unwrap().status, 200);
+                }
+            });
+        }
+    });
+}
+
+fn counter(envoy: &Envoy, name: &str) -> usize {
+    let value = envoy.stats().unwrap().get(&format!("wasmcustom.enforcer.analytics.{name}")).copied();
+    usize::try_from(value.unwrap_or(0)).unwrap()
+}
+
+/// Waits until everything that was taken is acknowledged or dropped.
+fn wait_until_settled(envoy: &Envoy, sent: usize) {
+    let started = Instant::now();
+    while counter(envoy, "acknowledged").saturating_add(counter(envoy, "dropped")) < sent {
+        assert!(started.elapsed() < PATIENCE, "not everything is settled");
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// How often each event arrived, by its correlation id.
+fn arrivals(received: &[Received]) -> HashMap<String, usize> {
+    let mut arrivals = HashMap::new();
+    for line in received.iter().flat_map(|request| request.body.split(|byte| *byte == b'\n')) {
+        if let Ok(event) = serde_json::from_slice::<Value>(line) {
+            let id = event["correlationId"].as_str().unwrap().to_owned();
+            arrivals.entry(id).and_modify(|count: &mut usize| *count = count.saturating_add(1)).or_insert(1);
+        }
+    }
+    arrivals
+}
+
+#[test]
+fn each_event_arrives_exactly_once() {
+    let collector = EchoBackend::start().unwrap();
+    collector.answer(Reply::default().body(""));
+    let Some(envoy) = gateway("64MiB", collector.address().port()) else { return };
+    let sent = events();
+    send(&envoy, sent);
+    wait_until_settled(&envoy, sent);
+    let arrivals = arrivals(&collector.received());
+    assert_eq!((arrivals.len(), arrivals.values().sum::<usize>()), (sent, sent));
+    assert_eq!(
+        [counter(&envoy, "enqueued"), counter(&envoy, "dropped"), counter(&envoy, "lost")],
+        [sent, 0, 0]
+    );
+}
+
+#[test]
+fn what_does_not_arrive_is_counted() {
+    let port = ReservedPort::new().unwrap();
+    let Some(envoy) = gateway("256KiB", port.address().port()) else { return };
+    let sent = events();
+    send(&envoy, sent / 2);
+    assert!(counter(&envoy, "dropped") > 0, "the queue held everything");
+    let collector = EchoBackend::start_on(port.address().port()).unwrap();
+    collector.answer(Reply::default().body(""));
+    send(&envoy, sent / 2);
+    wait_until_settled(&envoy, sent);
+    let arrived: usize = arrivals(&collector.received()).values().sum();
+    assert_eq!(arrived, counter(&envoy, "acknowledged"));
+    assert_eq!(arrived + counter(&envoy, "dropped"), sent);
+    assert!(arrived > 0);
+}
