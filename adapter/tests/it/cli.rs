@@ -272,6 +272,42 @@ defaults: {modules: /opt/enforcer, ca_file: /etc/ssl/ca.pem}
 ";
 
 #[test]
+fn credentials_of_every_kind() {
+    let definition = api("servers: [{url: https://x.example.com}]
+paths:
+  /a: {get: {security: [{key: []}]}}
+  /b: {get: {security: [{key: [], id: []}, {token: [read]}]}}
+  /c: {get: {security: [{old: []}, {}]}}
+components:
+  securitySchemes:
+    key: {type: apiKey, in: header, name: X-Key}
+    id: {type: apiKey, in: cookie, name: id}
+    old: {type: apiKey, in: query, name: key}
+    token: {type: openIdConnect}
+");
+    let folder = Folder::new(&[("api.yaml", &definition), ("enforcer.yaml", CREDENTIALS)]);
+    folder.write("apim.pem", Keys::shared().unwrap().public_pem(Alg::RS256).unwrap());
+    let output = folder.run(&["build", "api.yaml", "-t", "envoy-filters", "-o", "out"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let filters = folder.read("out/http_filters.yaml");
+    let (_, configuration) = filters.split_once("\"issuers\"").unwrap();
+    let key = configuration.split("-----").nth(2).unwrap();
+    assert_snapshot!(configuration.replace(key, "[key]"));
+    assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
+}
+
+const CREDENTIALS: &str = "issuers:
+- issuer: https://a.example.com
+  introspection: {url: https://a.example.com/introspect, client: {basic: {id: gateway, secret: s}}, max_age: 30s}
+keys:
+  hash_key: 0123456789abcdef0123456789abcdef
+  url: https://portal.example.com/keys
+  refresh: 1m
+  issuers: [{issuer: https://apim.example.com, jwks: apim.pem, require_exp: false}]
+defaults: {modules: /opt/enforcer, ca_file: /etc/ssl/ca.pem}
+";
+
+#[test]
 fn issuers_that_cannot_be_asked() {
     let folder = Folder::new(&[("api.yaml", PETS)]);
     let build = ["build", "api.yaml", "-t", "envoy", "-o", "out"];

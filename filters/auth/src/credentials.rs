@@ -16,9 +16,9 @@ use enforcer_core::{
 use crate::{
     api_keys::{self, ApiKeys},
     config::Requirement,
-    policy::{Policy, Target},
+    policy::{Alternatives, Policy, Target},
     refusal::{Claimed, KeyProblem, Refusal},
-    source::{self, Carried, Several, Sources},
+    source::{Carried, Removal, Several, Sources},
     verifier::{Outcome, Verified, Verifier},
 };
 
@@ -34,13 +34,20 @@ pub struct Credentials {
     pub api_keys: Option<ApiKeys>,
 }
 
+/// Why a caller is refused, and what a refused token says of itself.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    pub refusal: Refusal,
+    pub claimed: Claimed,
+}
+
 /// What came of a request's credentials.
 #[derive(Debug)]
 pub enum Verdict<'h> {
     /// None is needed, and none came.
     Anonymous,
     Admitted(Admitted<'h>),
-    Refused(Refusal, Claimed),
+    Refused(Box<Refused>),
     /// Something is being fetched: come back when it is there, or so much later.
     Wait(FetchKey, Duration),
 }
@@ -54,16 +61,16 @@ pub struct Admitted<'h> {
 }
 
 /// A token that was verified, and where it was.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Bearer<'h> {
     verified: Rc<Verified>,
     carried: Carried<'h>,
 }
 
 /// Why an alternative does not hold, now or at all.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 enum Stop {
-    Refused(Refusal, Claimed),
+    Refused(Box<Refused>),
     Wait(FetchKey, Duration),
 }
 
@@ -73,24 +80,26 @@ struct Asking<'a, 'h> {
     target: &'a Target,
     headers: &'h HeaderMap,
     may_wait: bool,
-    /// What came of the bearer token, once an alternative has asked for it.
-    token: Option<Result<Bearer<'h>, Stop>>,
+    /// The bearer token, once an alternative has asked for it, or why it is none.
+    token: Option<Bearer<'h>>,
+    no_token: Option<Refused>,
 }
 
 impl Credentials {
-    /// `may_wait`: the request has not waited yet.
+    /// `alternatives` are those of the target; `may_wait`: the request has not waited yet.
     pub fn judge<'h>(
         &mut self,
         policy: &Policy,
         target: &Target,
+        alternatives: Alternatives<'_>,
         cx: &mut Cx<'h>,
         may_wait: bool,
     ) -> Verdict<'h> {
         let headers = cx.request_headers();
-        let mut asking = Asking { policy, target, headers, may_wait, token: None };
-        let mut nearest: Option<(Refusal, Claimed)> = None;
+        let mut asking = Asking { policy, target, headers, may_wait, token: None, no_token: None };
+        let mut nearest: Option<Box<Refused>> = None;
         let mut anonymous = false;
-        for requirement in policy.requirement(target).iter() {
+        for requirement in alternatives.iter() {
             if requirement.is_anonymous() {
                 anonymous = true;
                 continue;
@@ -98,19 +107,19 @@ impl Credentials {
             match self.satisfy(requirement, &mut asking, cx) {
                 Ok(admitted) => return Verdict::Admitted(admitted),
                 Err(Stop::Wait(on, deadline)) => return Verdict::Wait(on, deadline),
-                Err(Stop::Refused(refusal, claimed)) => {
-                    if nearest.as_ref().is_none_or(|(other, _)| other.rank() < refusal.rank()) {
-                        nearest = Some((refusal, claimed));
+                Err(Stop::Refused(refused)) => {
+                    if nearest.as_ref().is_none_or(|other| other.refusal.rank() < refused.refusal.rank()) {
+                        nearest = Some(refused);
                     }
                 }
             }
         }
         match nearest {
-            Some((refusal, claimed)) if !anonymous => Verdict::Refused(refusal, claimed),
-            Some((refusal, claimed)) if refusal.rank() > 0 => match asking.token {
+            Some(refused) if !anonymous => Verdict::Refused(refused),
+            Some(refused) if refused.refusal.rank() > 0 => match asking.token {
                 // Good, and only not good enough for the other alternatives.
-                Some(Ok(token)) => Verdict::Admitted(Admitted { token: Some(token), keys: Vec::new() }),
-                _ => Verdict::Refused(refusal, claimed),
+                token @ Some(_) => Verdict::Admitted(Admitted { token, keys: Vec::new() }),
+                None => Verdict::Refused(refused),
             },
             _ => self.volunteered(&mut asking, cx),
         }
@@ -122,9 +131,9 @@ impl Credentials {
             return Verdict::Anonymous;
         }
         match self.bearer(asking, cx) {
-            Ok(token) => Verdict::Admitted(Admitted { token: Some(token), keys: Vec::new() }),
-            Err(Stop::Refused(Refusal::Missing, _)) => Verdict::Anonymous,
-            Err(Stop::Refused(refusal, claimed)) => Verdict::Refused(refusal, claimed),
+            Ok(_) => Verdict::Admitted(Admitted { token: asking.token.take(), keys: Vec::new() }),
+            Err(Stop::Refused(refused)) if refused.refusal == Refusal::Missing => Verdict::Anonymous,
+            Err(Stop::Refused(refused)) => Verdict::Refused(refused),
             Err(Stop::Wait(on, deadline)) => Verdict::Wait(on, deadline),
         }
     }
@@ -135,59 +144,72 @@ impl Credentials {
         asking: &mut Asking<'_, 'h>,
         cx: &mut Cx<'h>,
     ) -> Result<Admitted<'h>, Stop> {
-        let mut admitted = Admitted::default();
         if let Some(jwt) = &requirement.jwt {
-            let token = self.bearer(asking, cx)?;
-            asking
-                .policy
-                .check_token(jwt, asking.target, &token.verified)
-                .map_err(|refusal| Stop::Refused(refusal, token.verified.claimed()))?;
-            admitted.token = Some(token);
+            let Asking { policy, target, .. } = *asking;
+            let Bearer { verified, .. } = self.bearer(asking, cx)?;
+            policy
+                .check_token(jwt, target, verified)
+                .map_err(|refusal| Stop::refused(refusal, verified.claimed()))?;
         }
+        let mut keys: Vec<Part<Caller>> = Vec::new();
         for scheme in &requirement.api_keys {
             let key = self.key(scheme, asking, cx)?;
-            if admitted.keys.first().is_some_and(|other| other.consumer != key.consumer) {
+            if keys.first().is_some_and(|other| other.consumer != key.consumer) {
                 return Err(KeyProblem::Mixed.into());
             }
-            admitted.keys.push(key);
+            keys.push(key);
         }
-        Ok(admitted)
+        Ok(Admitted { token: asking.token.take().filter(|_| requirement.jwt.is_some()), keys })
     }
 
-    fn bearer<'h>(&mut self, asking: &mut Asking<'_, 'h>, cx: &mut Cx<'h>) -> Result<Bearer<'h>, Stop> {
-        if let Some(known) = &asking.token {
-            return known.clone();
+    /// The request's token, looked at once.
+    fn bearer<'a, 'h>(
+        &mut self,
+        asking: &'a mut Asking<'_, 'h>,
+        cx: &mut Cx<'h>,
+    ) -> Result<&'a Bearer<'h>, Stop> {
+        if asking.token.is_none() && asking.no_token.is_none() {
+            match self.sources.find(asking.headers) {
+                Ok(Some(carried)) => match self.verifier.verify(carried.text, cx, asking.may_wait) {
+                    Outcome::Verified(verified) => asking.token = Some(Bearer { verified, carried }),
+                    Outcome::Refused(refusal, claimed) => {
+                        asking.no_token = Some(Refused { refusal, claimed })
+                    }
+                    Outcome::Wait(on, deadline) => return Err(Stop::Wait(on, deadline)),
+                },
+                Ok(None) => asking.no_token = Some(Refusal::Missing.into()),
+                Err(Several) => asking.no_token = Some(Refusal::Repeated.into()),
+            }
         }
-        let token = match self.sources.find(asking.headers) {
-            Ok(Some(carried)) => match self.verifier.verify(carried.text, cx, asking.may_wait) {
-                Outcome::Verified(verified) => Ok(Bearer { verified, carried }),
-                Outcome::Refused(refusal, claimed) => Err(Stop::Refused(refusal, claimed)),
-                Outcome::Wait(on, deadline) => Err(Stop::Wait(on, deadline)),
-            },
-            Ok(None) => Err(Refusal::Missing.into()),
-            Err(Several) => Err(Refusal::Repeated.into()),
-        };
-        asking.token.insert(token).clone()
+        let refused = || asking.no_token.clone().unwrap_or_else(|| Refusal::Missing.into());
+        asking.token.as_ref().ok_or_else(|| Stop::Refused(Box::new(refused())))
     }
 
     fn key(&mut self, scheme: &str, asking: &Asking<'_, '_>, cx: &mut Cx<'_>) -> Result<Part<Caller>, Stop> {
         let Some(keys) = &mut self.api_keys else { return Err(KeyProblem::Missing.into()) };
         match keys.find(scheme, asking.policy.api(asking.target), cx, asking.may_wait) {
             api_keys::Outcome::Good(key) => Ok(key),
-            api_keys::Outcome::Refused(refusal, claimed) => Err(Stop::Refused(refusal, claimed)),
+            api_keys::Outcome::Refused(refusal, claimed) => Err(Stop::refused(refusal, claimed)),
             api_keys::Outcome::Wait(on, deadline) => Err(Stop::Wait(on, deadline)),
         }
     }
 
     /// Takes the credentials out of the request, those too that nobody asked for.
-    pub fn hide(&self, admitted: &Admitted<'_>, headers: &HeaderMap, edits: Edits) -> Edits {
-        let (found, others) = match &admitted.token {
-            _ if self.forward_token => (None, None),
-            Some(token) => (self.sources.place(token.carried), None),
-            None => (None, Some(self.sources.places())),
-        };
-        let keys = self.api_keys.iter().flat_map(ApiKeys::places);
-        source::remove(found.into_iter().chain(others.into_iter().flatten()).chain(keys), headers, edits)
+    pub fn hide(&self, admitted: &Admitted<'_>, headers: &HeaderMap, edits: &mut Edits) {
+        let mut removal = Removal::new(edits);
+        match &admitted.token {
+            _ if self.forward_token => {}
+            Some(token) => {
+                if let Some(place) = self.sources.place(token.carried) {
+                    removal.add(place);
+                }
+            }
+            None => self.sources.places().for_each(|place| removal.add_if_held(place, headers)),
+        }
+        if let Some(keys) = &self.api_keys {
+            keys.places().for_each(|place| removal.add_if_held(place, headers));
+        }
+        removal.finish(headers);
     }
 
     pub fn on_tick(&mut self, cx: &mut Cx<'_>) {
@@ -213,11 +235,14 @@ impl Admitted<'_> {
 
     /// Who calls, by all credentials together; where two tell the same, the first counts, a token before keys.
     pub fn caller(&self) -> Part<Caller> {
-        let token = self.token.iter().map(|token| &token.verified.caller);
-        let mut all = token.chain(&self.keys);
-        let Some(first) = all.next() else { return Part::default() };
+        let token = self.token.as_ref().map(|token| &token.verified.caller);
+        let (first, others) = match (token, self.keys.as_slice()) {
+            (Some(token), keys) => (token, keys),
+            (None, [first, others @ ..]) => (first, others),
+            (None, []) => return Part::default(),
+        };
         let mut together = None;
-        for other in all {
+        for other in others {
             let caller = together.get_or_insert_with(|| Caller::clone(first));
             for (known, told) in [
                 (&mut caller.consumer, &other.consumer),
@@ -233,14 +258,20 @@ impl Admitted<'_> {
     }
 }
 
-impl From<Refusal> for Stop {
+impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal, Claimed::default())
+        Self { refusal, claimed: Claimed::default() }
+    }
+}
+
+impl Stop {
+    fn refused(refusal: Refusal, claimed: Claimed) -> Self {
+        Self::Refused(Box::new(Refused { refusal, claimed }))
     }
 }
 
 impl From<KeyProblem> for Stop {
     fn from(problem: KeyProblem) -> Self {
-        Refusal::from(problem).into()
+        Self::refused(problem.into(), Claimed::default())
     }
 }

@@ -45,9 +45,8 @@ use enforcer_core::{
 use crate::{
     api_keys::ApiKeys,
     config::{ApiKeyList, AuthConfig, Jwks},
-    credentials::{API_KEYS, Admitted, Credentials, Verdict},
+    credentials::{API_KEYS, Admitted, Credentials, Refused, Verdict},
     policy::{Policy, Target, Wanted},
-    refusal::{Claimed, Refusal},
     source::Sources,
     token::Form,
     verifier::Verifier,
@@ -73,7 +72,7 @@ enum Decision<'h> {
     Allowed(Target, Admitted<'h>),
     /// An OPTIONS request to a path that has other methods.
     Options(String),
-    Refused(Option<Target>, Refusal, Claimed),
+    Refused(Option<Target>, Box<Refused>),
     Wait(FetchKey, Duration),
 }
 
@@ -132,7 +131,7 @@ impl Filter for Auth {
                 Step::Continue(self.without_spoofed_claims(cx.request_headers()))
             }
             Decision::Options(allow) => Step::Respond(options(allow)),
-            Decision::Refused(target, refusal, claimed) => self.refuse(target, &refusal, &claimed, cx),
+            Decision::Refused(target, refused) => self.refuse(target, &refused, cx),
             Decision::Wait(on, deadline) => Step::Wait { on, deadline },
         }
     }
@@ -153,15 +152,16 @@ impl Auth {
         let target = match self.policy.find(cx.request_headers()) {
             Wanted::Operation(target) => target,
             Wanted::Options(allow) => return Decision::Options(allow),
-            Wanted::Refused(refusal) => return Decision::Refused(None, refusal, Claimed::default()),
+            Wanted::Refused(refusal) => return Decision::Refused(None, Box::new(refusal.into())),
         };
-        if self.policy.requirement(&target).is_open() {
+        let alternatives = self.policy.requirement(&target);
+        if alternatives.is_open() {
             return Decision::Open(target);
         }
-        match self.credentials.judge(&self.policy, &target, cx, may_wait) {
+        match self.credentials.judge(&self.policy, &target, alternatives, cx, may_wait) {
             Verdict::Anonymous => Decision::Open(target),
             Verdict::Admitted(admitted) => Decision::Allowed(target, admitted),
-            Verdict::Refused(refusal, claimed) => Decision::Refused(Some(target), refusal, claimed),
+            Verdict::Refused(refused) => Decision::Refused(Some(target), refused),
             Verdict::Wait(on, deadline) => Decision::Wait(on, deadline),
         }
     }
@@ -176,7 +176,8 @@ impl Auth {
     fn allow(&self, target: Target, admitted: &Admitted<'_>, cx: &Cx<'_>) -> Step {
         cx.host.count("enforcer.auth.allowed", 1);
         let headers = cx.request_headers();
-        let mut edits = self.credentials.hide(admitted, headers, self.without_spoofed_claims(headers));
+        let mut edits = self.without_spoofed_claims(headers);
+        self.credentials.hide(admitted, headers, &mut edits);
         for (header, value) in admitted.headers() {
             edits = edits.set(&**header, value.as_bytes());
         }
@@ -185,7 +186,8 @@ impl Auth {
         Step::Continue(edits)
     }
 
-    fn refuse(&self, target: Option<Target>, refusal: &Refusal, claimed: &Claimed, cx: &Cx<'_>) -> Step {
+    fn refuse(&self, target: Option<Target>, refused: &Refused, cx: &Cx<'_>) -> Step {
+        let Refused { refusal, claimed } = refused;
         let called = target.map(|target| self.policy.called(&target)).unwrap_or_default();
         let identity = Some(Identity { called, fault: refusal.detail().into(), ..Identity::default() });
         if self.mode == Mode::Shadow {

@@ -2,7 +2,11 @@
 
 use std::borrow::Cow;
 
-use enforcer_core::{config::ConfigError, edits::Edits, headers::HeaderMap};
+use enforcer_core::{
+    config::ConfigError,
+    edits::{Edits, HeaderEdit},
+    headers::HeaderMap,
+};
 
 use crate::config::{HeaderSource, TokenSource};
 
@@ -68,28 +72,53 @@ impl Sources {
     }
 }
 
-/// Takes out of the request what is in these places.
-pub fn remove<'s>(
-    places: impl Iterator<Item = &'s TokenSource>,
-    headers: &HeaderMap,
-    mut edits: Edits,
-) -> Edits {
-    let (mut parameters, mut cookies) = (Vec::new(), Vec::new());
-    for place in places {
+/// What is to be taken out of a request.
+#[derive(Debug)]
+pub struct Removal<'s> {
+    edits: &'s mut Edits,
+    parameters: Vec<&'s str>,
+    cookies: Vec<&'s str>,
+}
+
+impl<'s> Removal<'s> {
+    /// Nothing yet. What is to be removed goes into these edits.
+    pub fn new(edits: &'s mut Edits) -> Self {
+        Self { edits, parameters: Vec::new(), cookies: Vec::new() }
+    }
+
+    /// What is in this place, where a credential was found.
+    pub fn add(&mut self, place: &'s TokenSource) {
         match place {
-            TokenSource::Header(header) if holds(headers, header) => edits = edits.remove(&*header.name),
-            TokenSource::Header(_) => {}
-            TokenSource::Query(name) => parameters.push(name.as_str()),
-            TokenSource::Cookie(name) => cookies.push(name.as_str()),
+            TokenSource::Header(header) => self.edits.headers.push(HeaderEdit::Remove(header.name.clone())),
+            TokenSource::Query(name) => self.parameters.push(name),
+            TokenSource::Cookie(name) => self.cookies.push(name),
         }
     }
-    if let Some(target) = without_parameters(headers, &parameters) {
-        edits = edits.set(":path", target);
+
+    /// What is in this place, if anything is.
+    pub fn add_if_held(&mut self, place: &'s TokenSource, headers: &HeaderMap) {
+        match place {
+            TokenSource::Header(header) if !holds(headers, header) => {}
+            place => self.add(place),
+        }
     }
-    match without_cookies(headers, &cookies) {
-        None => edits,
-        Some(cookies) if cookies.is_empty() => edits.remove("cookie"),
-        Some(cookies) => edits.set("cookie", cookies),
+
+    /// Parameters and cookies go together: each of them is part of one header.
+    pub fn finish(self, headers: &HeaderMap) {
+        if !self.parameters.is_empty()
+            && let Some(target) = without_parameters(headers, &self.parameters)
+        {
+            self.edits.headers.push(HeaderEdit::Set(":path".to_owned(), target.into_bytes()));
+        }
+        if !self.cookies.is_empty()
+            && let Some(cookies) = without_cookies(headers, &self.cookies)
+        {
+            let name = "cookie".to_owned();
+            self.edits.headers.push(match cookies.is_empty() {
+                true => HeaderEdit::Remove(name),
+                false => HeaderEdit::Set(name, cookies.into_bytes()),
+            });
+        }
     }
 }
 
@@ -222,7 +251,7 @@ fn only<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<Option<&'a [u8
 
 /// The request's target without these parameters; `None`: it has none of them.
 fn without_parameters(headers: &HeaderMap, names: &[&str]) -> Option<String> {
-    let (path, query) = headers.get_str(":path").filter(|_| !names.is_empty())?.split_once('?')?;
+    let (path, query) = headers.get_str(":path")?.split_once('?')?;
     let is_kept = |pair: &&str| {
         let (given, _) = pair.split_once('=').unwrap_or((pair, ""));
         !names.iter().any(|name| is_named(given, name))
@@ -236,7 +265,7 @@ fn without_parameters(headers: &HeaderMap, names: &[&str]) -> Option<String> {
 /// The cookies but these, in one line; `None`: there are none of these.
 fn without_cookies(headers: &HeaderMap, names: &[&str]) -> Option<Vec<u8>> {
     let is_one = |cookie: &[u8]| names.iter().any(|name| value_of(cookie, name).is_some());
-    if names.is_empty() || !cookies(headers).any(is_one) {
+    if !cookies(headers).any(is_one) {
         return None;
     }
     let kept: Vec<&[u8]> = cookies(headers).filter(|cookie| !is_one(cookie)).collect();

@@ -90,13 +90,14 @@ pub enum Form {
     Padded,
 }
 
-const PADDED: GeneralPurpose =
+static STRICT: GeneralPurpose = URL_SAFE_NO_PAD;
+static PADDED: GeneralPurpose =
     GeneralPurpose::new(&URL_SAFE, NO_PAD.with_decode_padding_mode(DecodePaddingMode::Indifferent));
 
 impl Form {
     /// Base64url, refusing every spelling but the canonical one.
     fn decode(self, text: &str) -> Result<Vec<u8>, Malformed> {
-        let engine = if self == Self::Strict { URL_SAFE_NO_PAD } else { PADDED };
+        let engine = if self == Self::Strict { &STRICT } else { &PADDED };
         engine.decode(text).map_err(|_| Malformed::NotBase64Url)
     }
 }

@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
 
-    fn check(more: Value, address: &str, referer: &str) -> Result<Part<Caller>, KeyProblem> {
+    fn check(more: &Value, address: &str, referer: &str) -> Result<Part<Caller>, KeyProblem> {
         let mut claims = json!({
             "sub": "admin@carbon.super", "token_type": "apiKey", "permittedIP": "", "permittedReferer": "",
             "application": {"name": "Shop", "uuid": "4fef", "tier": "Bronze"},
@@ -156,13 +156,13 @@ mod tests {
 
     #[test]
     fn a_key_tells_who_calls() {
-        let caller = check(json!({}), "", "").unwrap();
+        let caller = check(&json!({}), "", "").unwrap();
         assert_eq!((&*caller.consumer, &*caller.application, &*caller.tier), ("4fef", "Shop", "Gold"));
     }
 
     #[test]
     fn a_key_is_for_the_apis_that_it_names() {
-        let apis = |api: Value| check(json!({"subscribedAPIs": [api]}), "", "").err();
+        let apis = |api: Value| check(&json!({"subscribedAPIs": [api]}), "", "").err();
         assert_eq!(apis(json!({"name": "x", "version": "1.0", "context": "/p"})), None);
         for other in [
             json!({"name": "Petstore", "version": "2.0", "context": "/p"}),
@@ -172,27 +172,27 @@ mod tests {
         ] {
             assert_eq!(apis(other), Some(KeyProblem::Api));
         }
-        assert_eq!(check(json!({"subscribedAPIs": null}), "", "").err(), Some(KeyProblem::Api));
+        assert_eq!(check(&json!({"subscribedAPIs": null}), "", "").err(), Some(KeyProblem::Api));
     }
 
     #[test]
     fn a_key_of_another_kind_is_none() {
         for kind in [json!("InternalKey"), json!("Bearer"), json!(null), json!(["apiKey"])] {
-            assert_eq!(check(json!({"token_type": kind}), "", "").err(), Some(KeyProblem::Unknown));
+            assert_eq!(check(&json!({"token_type": kind}), "", "").err(), Some(KeyProblem::Unknown));
         }
     }
 
     #[test]
     fn an_address_or_a_page_is_enough() {
         let both = json!({"permittedIP": "10.0.0.0/8, 192.0.2.7", "permittedReferer": "*.example.com/*"});
-        assert!(check(both.clone(), "192.0.2.7:80", "").is_ok());
-        assert!(check(both.clone(), "192.0.2.8:80", "https://a.example.com/").is_ok());
-        assert_eq!(check(both, "192.0.2.8:80", "https://evil.com/").err(), Some(KeyProblem::Address));
+        assert!(check(&both, "192.0.2.7:80", "").is_ok());
+        assert!(check(&both, "192.0.2.8:80", "https://a.example.com/").is_ok());
+        assert_eq!(check(&both, "192.0.2.8:80", "https://evil.com/").err(), Some(KeyProblem::Address));
         let page = json!({"permittedReferer": "https://a.com/*,https://b.com/*"});
-        assert!(check(page.clone(), "", "https://b.com/x").is_ok());
-        assert_eq!(check(page, "", "").err(), Some(KeyProblem::Referer));
+        assert!(check(&page, "", "https://b.com/x").is_ok());
+        assert_eq!(check(&page, "", "").err(), Some(KeyProblem::Referer));
         assert_eq!(
-            check(json!({"permittedIP": "localhost"}), "127.0.0.1:1", "").err(),
+            check(&json!({"permittedIP": "localhost"}), "127.0.0.1:1", "").err(),
             Some(KeyProblem::Address)
         );
     }

@@ -17,7 +17,7 @@ fn hash(key: &str) -> String {
     HMAC::mac(key, HASH_KEY).iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
-fn configured(list: Value) -> Result<ApiKeys, String> {
+fn configured(list: &Value) -> Result<ApiKeys, String> {
     let config = json!({
         "schemes": [{"name": "key", "sources": [{"header": "x-api-key"}, {"query": "key"}]}],
         "listed": {"hash_key": HASH_KEY, "keys": list},
@@ -29,10 +29,10 @@ fn configured(list: Value) -> Result<ApiKeys, String> {
 }
 
 /// A key `k` with these restrictions.
-fn restricted(restrictions: Value) -> ApiKeys {
+fn restricted(restrictions: &Value) -> ApiKeys {
     let mut key = json!({"hash": hash("k"), "consumer": "acme"});
     key.as_object_mut().unwrap().extend(restrictions.as_object().unwrap().clone());
-    configured(json!({"inline": [key]})).unwrap()
+    configured(&json!({"inline": [key]})).unwrap()
 }
 
 fn ask_with(keys: &mut ApiKeys, host: &NativeHost, headers: &[(&str, &str)], may_wait: bool) -> String {
@@ -61,7 +61,7 @@ fn the_hash_is_the_one_that_openssl_prints() {
 
 #[test]
 fn a_key_is_found_by_its_hash() {
-    let (mut keys, host) = (restricted(json!({})), NativeHost::new());
+    let (mut keys, host) = (restricted(&json!({})), NativeHost::new());
     assert_eq!(ask(&mut keys, &host, &[("x-api-key", "k")]), "acme");
     assert_eq!(ask(&mut keys, &host, &[(":path", "/?key=k")]), "acme");
     assert_eq!(ask(&mut keys, &host, &[("x-api-key", "K")]), "enforcer_auth_api_key_unknown");
@@ -77,7 +77,7 @@ fn a_key_is_found_by_its_hash() {
 fn a_key_ends_when_it_says() {
     let host = NativeHost::new();
     let end = enforcer_core::host::Host::now(&host).as_secs() + 10;
-    let mut keys = restricted(json!({"expires": end}));
+    let mut keys = restricted(&json!({"expires": end}));
     host.advance(Duration::from_secs(9));
     assert_eq!(ask(&mut keys, &host, &[("x-api-key", "k")]), "acme");
     host.advance(Duration::from_secs(1));
@@ -88,15 +88,15 @@ fn a_key_ends_when_it_says() {
 fn a_key_is_for_its_apis() {
     let host = NativeHost::new();
     let key = [("x-api-key", "k")];
-    assert_eq!(ask(&mut restricted(json!({"apis": ["Other", "Petstore"]})), &host, &key), "acme");
+    assert_eq!(ask(&mut restricted(&json!({"apis": ["Other", "Petstore"]})), &host, &key), "acme");
     let refused = "enforcer_auth_api_key_api_refused";
-    assert_eq!(ask(&mut restricted(json!({"apis": ["Petstore2"]})), &host, &key), refused);
+    assert_eq!(ask(&mut restricted(&json!({"apis": ["Petstore2"]})), &host, &key), refused);
 }
 
 #[test]
 fn a_key_is_for_its_callers() {
     let at = |address: &str| NativeHost::new().with_attribute("source.address", address);
-    let mut keys = restricted(json!({"allowed_ips": ["10.0.0.0/8", "2001:db8::/32"]}));
+    let mut keys = restricted(&json!({"allowed_ips": ["10.0.0.0/8", "2001:db8::/32"]}));
     let mut ask = |host: &NativeHost| ask(&mut keys, host, &[("x-api-key", "k")]);
     for inside in ["10.1.2.3:4", "[2001:db8::1]:4", "[::ffff:10.1.2.3]:4"] {
         assert_eq!(ask(&at(inside)), "acme", "{inside}");
@@ -110,7 +110,7 @@ fn a_key_is_for_its_callers() {
 #[test]
 fn a_key_is_for_its_pages() {
     let host = NativeHost::new();
-    let mut keys = restricted(json!({"allowed_referers": ["https://*.example.com/*"]}));
+    let mut keys = restricted(&json!({"allowed_referers": ["https://*.example.com/*"]}));
     let mut from = |referers: &[&str]| {
         let headers: Vec<_> = referers.iter().map(|referer| ("referer", *referer)).collect();
         ask(&mut keys, &host, &[&[("x-api-key", "k")], &headers[..]].concat())
@@ -138,7 +138,7 @@ fn tick(keys: &mut ApiKeys, host: &NativeHost) -> Option<Vec<(String, String)>> 
 }
 
 fn remote() -> ApiKeys {
-    configured(json!({"remote": {"cluster": "portal", "url": "https://portal/keys"}})).unwrap()
+    configured(&json!({"remote": {"cluster": "portal", "url": "https://portal/keys"}})).unwrap()
 }
 
 fn list(keys: &[&str]) -> String {
@@ -202,7 +202,7 @@ fn a_list_that_cannot_be_read_changes_nothing() {
 
 #[test]
 fn keys_without_sense_are_refused() {
-    let problem = |key: Value| configured(json!({"inline": [key]})).unwrap_err();
+    let problem = |key: Value| configured(&json!({"inline": [key]})).unwrap_err();
     assert!(
         problem(json!({"hash": "k", "consumer": "a"})).starts_with("listed.keys.inline[0].hash: not 64 hexa")
     );

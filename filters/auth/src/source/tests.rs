@@ -22,7 +22,11 @@ fn text<'a>(sources: &Sources, headers: &'a HeaderMap) -> Result<Option<&'a str>
 
 fn removed(sources: &Sources, headers: &HeaderMap) -> Vec<HeaderEdit> {
     let carried = sources.find(headers).unwrap().unwrap();
-    remove(sources.place(carried).into_iter(), headers, Edits::default()).headers
+    let mut edits = Edits::default();
+    let mut removal = Removal::new(&mut edits);
+    removal.add(sources.place(carried).unwrap());
+    removal.finish(headers);
+    edits.headers
 }
 
 #[test]

@@ -70,7 +70,11 @@ proptest! {
         let edits = match sources.find(&headers) {
             Ok(Some(carried)) => {
                 prop_assert!(!carried.text.is_empty());
-                remove(sources.place(carried).into_iter(), &headers, Edits::default())
+                let mut edits = Edits::default();
+                let mut removal = Removal::new(&mut edits);
+                sources.place(carried).into_iter().for_each(|place| removal.add(place));
+                removal.finish(&headers);
+                edits
             }
             Ok(None) | Err(_) => return Ok(()),
         };
