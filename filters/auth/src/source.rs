@@ -116,7 +116,7 @@ impl<'s> Removal<'s> {
             let name = "cookie".to_owned();
             self.edits.headers.push(match cookies.is_empty() {
                 true => HeaderEdit::Remove(name),
-                false => HeaderEdit::Set(name, cookies.into_bytes()),
+                false => HeaderEdit::Set(name, cookies),
             });
         }
     }
