@@ -2,7 +2,7 @@
 
 use enforcer_auth::{
     config::TokenSource,
-    source::{Sources, remove},
+    source::{Removal, Sources},
 };
 use enforcer_core::{edits::Edits, headers::HeaderMap};
 use proptest::{collection::vec, prelude::*};
