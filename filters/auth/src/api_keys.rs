@@ -1,6 +1,6 @@
 //! API keys: listed ones, found by their keyed hash, and signed ones; weighed against what they were given for.
 //!
-//! No listed key is held in the clear, and none is cached: a keyed hash of a short text costs less than a microsecond.
+//! No listed key is held in the clear, and none is cached: a keyed hash costs less than the rest of a request.
 
 use std::{collections::HashMap, fmt, rc::Rc, time::Duration};
 
