@@ -117,6 +117,14 @@ impl Counters {
     }
 }
 
+/// A text as a number, the same in every worker: for parts of keys that the configuration fixes.
+pub fn digest(text: &str) -> u64 {
+    #[expect(deprecated, reason = "as above")]
+    let mut hasher = KeyHasher::new();
+    hasher.write(text.as_bytes());
+    hasher.finish()
+}
+
 /// Where a key is.
 pub fn place(hasher: &KeyHasher) -> Place {
     Place(hasher.finish())

@@ -293,7 +293,7 @@ impl RateLimit {
     fn place(&self, applied: Applied<'_>, limits: &Limits, request: &Request<'_>) -> Option<Place> {
         let mut key = self.counters.hasher(request.host);
         key.write(applied.name.as_bytes());
-        key.write(limits.tag.as_bytes());
+        key.write(&limits.tag.to_le_bytes());
         let complete = applied.key.iter().all(|part| request.feed(part, self.ipv6_prefix, &mut key));
         complete.then(|| counters::place(&key))
     }

@@ -7,6 +7,7 @@ use enforcer_core::{config::ConfigError, units::Span};
 use crate::{
     condition::All,
     config::{Algorithm, Bandwidth, Condition, Group, Period, Quota, Tier, Traffic},
+    counters::digest,
     parts::Request,
     rate::Rate,
 };
@@ -52,7 +53,7 @@ pub struct Allowances {
 #[derive(Debug)]
 pub struct Limits {
     /// Goes into the key: whoever gets other limits begins anew.
-    pub tag: String,
+    pub tag: u64,
     /// Quota, burst, bandwidth.
     pub all: Vec<Limit>,
 }
@@ -110,7 +111,7 @@ impl Allowances {
         let Tier { quota, burst, bandwidth, stop_on_quota, groups } = tier;
         let limits = |place: &str, quota, burst, bandwidth| {
             let all = all(quota, burst, bandwidth, algorithm, stop_on_quota)?;
-            Ok::<_, ConfigError>(Limits { tag: format!("{name}/{place}/{all:?}"), all })
+            Ok::<_, ConfigError>(Limits { tag: digest(&format!("{name}/{place}/{all:?}")), all })
         };
         let otherwise = limits("", quota, burst, bandwidth)?;
         let groups = groups.into_iter().enumerate().map(|(index, group)| {
