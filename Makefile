@@ -36,7 +36,7 @@ OHA := $(TOOLS)/oha-1.16.0/bin/oha
 .PHONY: help
 help: ## This list
 	@sed -n 's/^\([a-z0-9.-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
-		while IFS='|' read -r name what; do printf '%-12s%s\n' "$$name" "$$what"; done
+		while IFS='|' read -r name what; do printf '%-20s%s\n' "$$name" "$$what"; done
 
 .PHONY: demo
 demo: targets $(ENVOY_NEEDED) ## A real Envoy in front of an API made from OpenAPI: API=path/to/openapi.yaml, ONCE=1
