@@ -56,8 +56,15 @@ test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, documentation,
 	@$(MAKE) --no-print-directory test-node
 	@$(MAKE) --no-print-directory cases
 
+.PHONY: test-services
+test-services: test-observability ## What needs servers of others, installed where they are missing and that is allowed
+
 .PHONY: test-observability
 test-observability: wasm $(ENVOY_NEEDED) ## 200,000 events counted; rules and dashboard before promtool and Prometheus (Debian's `prometheus`)
+	@if ! command -v promtool >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		{ apt-get update && apt-get install --yes --no-install-recommends prometheus; } >/dev/null 2>&1 || \
+			echo "test-observability: Debian's \`prometheus\` could not be installed; what needs it is skipped"; \
+	fi
 	@$(CARGO) test -p enforcer-adapter --test it -- observability analytics --nocapture
 	@EVENTS=200000 $(CARGO) test -p enforcer-tests --test counted
 
