@@ -34,8 +34,9 @@ impl Example {
             fs::create_dir_all(part).unwrap();
         }
         symlink(ENFORCER, root.path().join("dist/enforcer")).unwrap();
-        symlink(module.with_file_name("ratelimit.wasm"), root.path().join("dist/ratelimit.wasm")).unwrap();
-        symlink(module, root.path().join("dist/auth.wasm")).unwrap();
+        for name in ["analytics.wasm", "auth.wasm", "bundle.wasm", "ratelimit.wasm"] {
+            symlink(module.with_file_name(name), root.path().join("dist").join(name)).unwrap();
+        }
         symlink(binary.path().canonicalize().unwrap(), root.path().join("bin/envoy")).unwrap();
         let example = Self {
             root,
