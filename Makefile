@@ -65,8 +65,8 @@ test-observability: wasm $(ENVOY_NEEDED) ## 200,000 events counted; rules and da
 		{ apt-get update && apt-get install --yes --no-install-recommends prometheus; } >/dev/null 2>&1 || \
 			echo "test-observability: Debian's \`prometheus\` could not be installed; what needs it is skipped"; \
 	fi
-	@$(CARGO) test -p enforcer-adapter --test it -- observability analytics --nocapture
-	@EVENTS=200000 $(CARGO) test -p enforcer-tests --test counted
+	@$(CARGO) test --workspace --test it -- observability analytics --nocapture
+	@EVENTS=200000 $(CARGO) test --workspace --test counted -- --nocapture
 
 .PHONY: cases
 cases: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## tests/cases on the harness, on Envoy and on the oldest Envoy we support; CASE=substring
