@@ -3,6 +3,7 @@
 mod case;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use enforcer_testbed::EnvoyBinary;
 
@@ -104,22 +105,41 @@ fn read_all(folder: &Path) -> Result<Vec<(String, CaseFile)>, Error> {
     paths.iter().map(|path| Ok((name(path), CaseFile::read(path)?))).collect()
 }
 
+/// Files that a host runs at once: most of their time is waiting.
+const AT_ONCE: usize = 2;
+
 /// Runs the cases whose name or file contains the filter.
 fn run_on(host: &dyn Host, files: &[(String, CaseFile)], filter: &str) -> Result<HostReport, Error> {
-    let mut results = Vec::new();
-    for (name, file) in files {
-        let chosen: Vec<&Case> =
-            file.cases.iter().filter(|case| format!("{name}: {}", case.name).contains(filter)).collect();
-        let outcomes = case::run(host, file, &chosen)?;
-        for (case, outcome) in chosen.iter().zip(outcomes) {
-            let name = format!("{name}: {}", case.name);
-            if let Outcome::Failed(differences) = &outcome {
-                println!("FAILED on {}: {name}\n  {}", host.name(), differences.join("\n  "));
-            }
-            results.push(CaseResult { name, sources: case.source.clone(), outcome });
+    let next = AtomicUsize::new(0);
+    let run = || {
+        let mut done = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some((name, file)) = files.get(index) else { return Ok(done) };
+            done.push((index, run_file(host, name, file, filter)?));
         }
-    }
-    Ok(HostReport { host: host.name(), results })
+    };
+    let gone = |_| Err(Error::Case("a file's thread panicked".into()));
+    let done: Result<Vec<Vec<(usize, Vec<CaseResult>)>>, Error> = std::thread::scope(|scope| {
+        let running: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(run)).collect();
+        running.into_iter().map(|files| files.join().unwrap_or_else(gone)).collect()
+    });
+    let mut done: Vec<(usize, Vec<CaseResult>)> = done?.into_iter().flatten().collect();
+    done.sort_by_key(|(index, _)| *index);
+    Ok(HostReport { host: host.name(), results: done.into_iter().flat_map(|(_, results)| results).collect() })
+}
+
+fn run_file(host: &dyn Host, name: &str, file: &CaseFile, filter: &str) -> Result<Vec<CaseResult>, Error> {
+    let chosen = chosen(name, file, filter);
+    let outcomes = case::run(host, file, &chosen)?;
+    let results = chosen.iter().zip(outcomes).map(|(case, outcome)| {
+        let name = format!("{name}: {}", case.name);
+        if let Outcome::Failed(differences) = &outcome {
+            println!("FAILED on {}: {name}\n  {}", host.name(), differences.join("\n  "));
+        }
+        CaseResult { name, sources: case.source.clone(), outcome }
+    });
+    Ok(results.collect())
 }
 
 fn chosen<'a>(name: &str, file: &'a CaseFile, filter: &str) -> Vec<&'a Case> {
