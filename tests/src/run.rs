@@ -111,20 +111,18 @@ const AT_ONCE: usize = 2;
 /// Runs the cases whose name or file contains the filter.
 fn run_on(host: &dyn Host, files: &[(String, CaseFile)], filter: &str) -> Result<HostReport, Error> {
     let next = AtomicUsize::new(0);
-    let run = || {
-        let mut done = Vec::new();
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some((name, file)) = files.get(index) else { return Ok(done) };
-            done.push((index, run_file(host, name, file, filter)?));
-        }
+    let take = || {
+        let index = next.fetch_add(1, Ordering::Relaxed);
+        let (name, file) = files.get(index)?;
+        Some(run_file(host, name, file, filter).map(|results| (index, results)))
     };
-    let gone = |_| Err(Error::Case("a file's thread panicked".into()));
-    let done: Result<Vec<Vec<(usize, Vec<CaseResult>)>>, Error> = std::thread::scope(|scope| {
-        let running: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(run)).collect();
-        running.into_iter().map(|files| files.join().unwrap_or_else(gone)).collect()
+    let gone = |_| vec![Err(Error::Case("a file's thread panicked".into()))];
+    let done: Result<Vec<_>, Error> = std::thread::scope(|scope| {
+        let running: Vec<_> =
+            (0..AT_ONCE).map(|_| scope.spawn(|| std::iter::from_fn(take).collect())).collect();
+        running.into_iter().flat_map(|files| files.join().unwrap_or_else(gone)).collect()
     });
-    let mut done: Vec<(usize, Vec<CaseResult>)> = done?.into_iter().flatten().collect();
+    let mut done = done?;
     done.sort_by_key(|(index, _)| *index);
     Ok(HostReport { host: host.name(), results: done.into_iter().flat_map(|(_, results)| results).collect() })
 }
