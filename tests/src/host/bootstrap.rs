@@ -17,7 +17,8 @@ pub(super) fn bootstrap(scene: &Scene, services: &BTreeMap<String, SocketAddr>) 
         "name": "envoy.filters.http.router",
         "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
     });
-    let clusters: Vec<Value> = services.iter().map(|(name, address)| cluster(name, *address)).collect();
+    let clusters: Vec<Value> =
+        services.iter().map(|(name, address)| cluster(name, *address, scene.speaks_grpc(name))).collect();
     json!({
         "static_resources": { "listeners": [listener(&[wasm_filter(scene), router])], "clusters": clusters },
     })
@@ -89,20 +90,29 @@ pub(super) fn access_log() -> Value {
     })
 }
 
-fn cluster(name: &str, address: SocketAddr) -> Value {
+fn cluster(name: &str, address: SocketAddr, grpc: bool) -> Value {
     let socket = json!({ "address": address.ip().to_string(), "port_value": address.port() });
     json!({
         "name": name,
         "connect_timeout": "1s",
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": { "http_protocol_options": { "enable_trailers": true } },
-            },
-        },
+        "typed_extension_protocol_options": protocol(grpc),
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": { "socket_address": socket } } }] }],
+        },
+    })
+}
+
+/// HTTP/2 for gRPC, else HTTP/1.
+pub(super) fn protocol(grpc: bool) -> Value {
+    let protocol = match grpc {
+        true => json!({ "http2_protocol_options": {} }),
+        false => json!({ "http_protocol_options": { "enable_trailers": true } }),
+    };
+    json!({
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": protocol,
         },
     })
 }
