@@ -57,7 +57,7 @@ test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, documentation,
 	@$(MAKE) --no-print-directory cases
 
 .PHONY: test-services
-test-services: test-observability ## What needs servers of others, installed where they are missing and that is allowed
+test-services: test-observability test-distributed ## What needs servers of others, installed where they are missing and that is allowed
 
 .PHONY: test-observability
 test-observability: wasm $(ENVOY_NEEDED) ## 200,000 events counted; rules and dashboard before promtool and Prometheus (Debian's `prometheus`)
@@ -67,6 +67,17 @@ test-observability: wasm $(ENVOY_NEEDED) ## 200,000 events counted; rules and da
 	fi
 	@$(CARGO) test --workspace --test it -- observability analytics --nocapture
 	@EVENTS=200000 $(CARGO) test --workspace --test counted -- --nocapture
+
+.PHONY: test-distributed
+test-distributed: wasm $(ENVOY_NEEDED) ## Two Envoys, one limit, before Limitador on Redis (Debian's `redis-server`)
+	@if ! command -v redis-server >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		{ apt-get update && apt-get install --yes --no-install-recommends redis-server; } >/dev/null 2>&1 || true; \
+	fi
+	@if command -v redis-server >/dev/null; then \
+		cd tests/distributed && CARGO_TARGET_DIR=$(abspath $(TARGET)) $(CARGO) test --locked --test shared -- --nocapture --test-threads 1; \
+	else \
+		echo "test-distributed: skipped: no \`redis-server\` (Debian's package of that name)"; \
+	fi
 
 .PHONY: cases
 cases: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## tests/cases on the harness, on Envoy and on the oldest Envoy we support; CASE=substring
