@@ -11,6 +11,7 @@ pub mod diagnostic;
 pub mod envoy;
 pub mod fetch;
 pub mod gateway;
+mod imports;
 pub mod issuers;
 pub mod keys;
 mod limits;

@@ -30,8 +30,10 @@ pub struct GrpcServer {
     thread: Option<JoinHandle<()>>,
 }
 
+type Handler = dyn Fn(&[u8]) -> GrpcReply + Send + Sync;
+
 struct Shared {
-    handler: Box<dyn Fn(&[u8]) -> GrpcReply + Send + Sync>,
+    handler: Box<Handler>,
     received: Mutex<Vec<Received>>,
 }
 

@@ -9,6 +9,7 @@ pub use analytics::{Analytics, Collector, Sink};
 pub use check::check;
 pub(crate) use check::check_cors;
 pub use limits::{LimitService, Limits};
+pub(crate) use read::read_value;
 pub use read::settings;
 
 use std::collections::BTreeMap;
