@@ -43,6 +43,7 @@ pub(crate) fn configure(
         headers: limits.headers,
         errors: settings.auth.errors,
         mode: settings.mode,
+        metrics: limits.metrics,
         // The auth filter is always in front.
         identified: true,
     };
@@ -115,7 +116,7 @@ fn service(
     Some(Service {
         cluster: cluster(&url),
         domain: settings.domain.clone().unwrap_or_else(enforcer_ratelimit::config::domain),
-        timeout: settings.timeout.unwrap_or_else(enforcer_ratelimit::config::service_timeout),
+        timeout: settings.timeout.unwrap_or_else(enforcer_ratelimit::config::timeout),
         on_failure: settings.on_failure,
         leases: settings.leases.unwrap_or(true),
         apis: settings.apis,

@@ -27,6 +27,9 @@ pub struct Limits {
     /// Who may not call at all.
     #[serde(default)]
     pub blocked: Vec<Blocked>,
+    /// Count by policy and level on Envoy's `/stats/prometheus`.
+    #[serde(default)]
+    pub metrics: bool,
     /// Files with further tiers: `policies.yaml` of WSO2's microgateway, or policies that API Manager exported. Those of
     /// `tiers` go before them.
     #[serde(default)]

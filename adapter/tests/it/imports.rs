@@ -55,6 +55,25 @@ fn tiers_of_others_are_read() {
     assert_snapshot!(tiers);
 }
 
+/// The labels of the limits' counters, beside those of calls or alone.
+#[test]
+fn metrics_have_labels() {
+    let tags = |settings: &str| {
+        let folder = folder("policies.yaml");
+        let imports = folder.read("enforcer.yaml").replace("imports:", "metrics: true, imports:");
+        folder.write("enforcer.yaml", format!("{imports}{settings}"));
+        let output = folder.run(&["build", "a.yaml", "-t", "envoy-filters", "-o", "out"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let stats = folder.read("out/stats_config.yaml");
+        let names =
+            stats.lines().filter_map(|line| line.trim().trim_start_matches("- ").strip_prefix("tag_name: "));
+        names.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(tags(""), ["level", "policy", "outcome"]);
+    let with_calls = tags("analytics: {metrics: {}}\n");
+    assert!(with_calls.starts_with(&["api".to_owned()]) && with_calls.ends_with(&["outcome".to_owned()]));
+}
+
 #[test]
 fn what_cannot_be_counted_is_refused() {
     let mistakes =

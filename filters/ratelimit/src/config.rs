@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use enforcer_core::{
-    fault::Dialect,
-    mode::Mode,
-    units::{ByteSize, Span},
-};
+use enforcer_core::{fault::Dialect, mode::Mode, units::ByteSize};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod service;
+
+pub use self::service::{OnFailure, Service, domain, timeout};
 pub use crate::{period::Period, rate::Algorithm};
 
 /// Configuration of the rate limit filter.
@@ -50,6 +49,9 @@ pub struct RateLimitConfig {
     /// `shadow`: decide, count and log, but let everything through.
     #[serde(default, skip_serializing_if = "is_default")]
     pub mode: Mode,
+    /// Count by policy and level in Envoy's statistics, too.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub metrics: bool,
     /// Another module in front publishes who calls. Without it, keys and conditions about callers are refused;
     /// in the bundle, `auth` says it.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -204,42 +206,6 @@ pub struct Policy {
     pub mode: Mode,
 }
 
-/// A rate limit service (`envoy.service.ratelimit.v3`), as Envoy's own `ratelimit` filter has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Service {
-    /// The Envoy cluster through which it is asked. It speaks HTTP/2.
-    pub cluster: String,
-    /// What the service calls this set of limits.
-    #[serde(default = "domain", skip_serializing_if = "is_domain")]
-    pub domain: String,
-    /// How long an answer may take.
-    #[serde(default = "service_timeout", skip_serializing_if = "is_service_timeout")]
-    pub timeout: Span,
-    /// What holds while there is no answer.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub on_failure: OnFailure,
-    /// `false`: every request is asked about, in place of batches.
-    #[serde(default = "yes", skip_serializing_if = "is_yes")]
-    pub leases: bool,
-    /// The tiers of APIs and operations are shared, too.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub apis: bool,
-}
-
-/// What holds while the service does not answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OnFailure {
-    /// Each Envoy counts by itself.
-    #[default]
-    Local,
-    /// Requests pass.
-    Open,
-    /// Requests are refused with 503.
-    Closed,
-}
-
 /// Where a policy stands in the order, and which code its refusals have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -255,6 +221,19 @@ pub enum Level {
     /// Anything else: 900806.
     #[default]
     Custom,
+}
+
+impl Level {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Resource => "resource",
+            Self::Subscription => "subscription",
+            Self::Application => "application",
+            Self::Custom => "custom",
+        }
+    }
 }
 
 /// Where a caller's tier is named.
@@ -356,24 +335,6 @@ pub struct Operation {
     /// The allowance of all its callers together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
-}
-
-/// What the service calls our limits, unless told otherwise.
-pub fn domain() -> String {
-    "enforcer".to_owned()
-}
-
-fn is_domain(name: &str) -> bool {
-    name == domain()
-}
-
-/// How long an answer of the service may take, unless told otherwise.
-pub fn service_timeout() -> Span {
-    Span::from_millis(100)
-}
-
-fn is_service_timeout(timeout: &Span) -> bool {
-    *timeout == service_timeout()
 }
 
 fn yes() -> bool {

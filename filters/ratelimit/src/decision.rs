@@ -13,6 +13,7 @@ use crate::{
     answer::{Counted, Refusal},
     bucket::{self, Demand, Outcome},
     counters::{self, Place},
+    metrics,
     parts::Request,
     policies::{self, Applied},
     rate::Rate,
@@ -39,6 +40,8 @@ pub(crate) struct Decision<'p> {
     pub(crate) answers: usize,
     /// Hits that must be there before there is a decision.
     pub(crate) awaits: Vec<(Place, Rate)>,
+    /// What each policy made of it, by the policies' numbers.
+    pub(crate) outcomes: Vec<(usize, metrics::Outcome)>,
     /// Hits that are to be asked for, whatever is decided.
     pub(crate) wants: Vec<Want>,
 }
@@ -77,13 +80,17 @@ impl RateLimit {
         let of_api = self.apis.tier(request.called);
         let shared = self.desk.as_ref().is_some_and(Desk::apis);
         let of_api = of_api.and_then(|(level, tier)| policies::of_api(level, tier, &self.tiers, shared));
-        let others = self.policies.iter().filter_map(|policy| policies::apply(policy, &self.tiers, request));
+        let others = self.policies.iter().enumerate();
+        let others =
+            others.filter_map(|(index, policy)| policies::apply(index, policy, &self.tiers, request));
         let (mut decision, mut taken) = (Decision::default(), Vec::new());
         // The tier of the API comes before the policies that are configured for its level.
         for applied in of_api.into_iter().chain(others) {
             if let Some(refusal) = self.take(applied, request, heard, &mut decision, &mut taken) {
                 decision.refusal = Some(refusal);
                 decision.by = applied.name;
+                // What the others made of it is undone.
+                decision.outcomes = vec![(applied.number, metrics::Outcome::Refused)];
                 break;
             }
         }
@@ -170,6 +177,10 @@ impl RateLimit {
         }
         if decision.passed_over.is_none() && over.is_some() {
             (decision.passed_over, decision.by) = (over, applied.name);
+        }
+        if self.metrics.is_some() {
+            let outcome = if over.is_some() { metrics::Outcome::Over } else { metrics::Outcome::Admitted };
+            decision.outcomes.push((applied.number, outcome));
         }
         decision.charges.extend(charges(place, limits));
         None

@@ -14,6 +14,7 @@ pub mod config;
 pub mod counters;
 mod decision;
 pub mod lease;
+pub mod metrics;
 pub mod parts;
 pub mod period;
 pub mod policies;
@@ -45,6 +46,7 @@ use crate::{
     config::{Headers, Policy, RateLimitConfig, Service, Traffic},
     counters::{Counters, Place},
     decision::{Decision, Heard},
+    metrics::Metrics,
     parts::Request,
     policies::Looks,
     rate::Rate,
@@ -63,6 +65,7 @@ pub struct RateLimit {
     counters: Counters,
     /// Where what several Envoys share is asked for.
     desk: Option<Desk>,
+    metrics: Option<Metrics>,
     ipv6_prefix: u8,
     headers: Headers,
     errors: Dialect,
@@ -98,6 +101,8 @@ impl Exchange {
 struct Settled {
     /// Hits that are to be asked for.
     wants: Vec<Want>,
+    /// What each policy made of it.
+    outcomes: Vec<(usize, metrics::Outcome)>,
     /// What is done with it, or what it waits for.
     then: Result<Step, Waits>,
 }
@@ -144,6 +149,7 @@ impl Filter for RateLimit {
             blocked: blocked.collect::<Result<_, ConfigError>>()?,
             apis: Apis::new(config.apis, &tiers)?,
             tiers,
+            metrics: config.metrics.then(|| Metrics::new(policies::numbered(&config.policies))),
             policies: config.policies,
             counters: Counters::new(Self::NAME, config.max_keys),
             desk: config.service.map(|service| Desk::new(Self::NAME, service)),
@@ -242,7 +248,10 @@ const MOST_KEYS: u32 = 10_000_000;
 
 impl RateLimit {
     fn on_request(&mut self, exchange: &mut Exchange, cx: &mut Cx<'_>) -> Step {
-        let Settled { wants, then } = self.settle(exchange, cx);
+        let Settled { wants, outcomes, then } = self.settle(exchange, cx);
+        if let Some(metrics) = &mut self.metrics {
+            outcomes.into_iter().for_each(|(policy, outcome)| metrics.count(policy, outcome, cx.host));
+        }
         // Without a service nothing is waited for.
         let Some(desk) = &mut self.desk else { return then.unwrap_or_else(|_| Step::proceed()) };
         desk.want(wants, cx);
@@ -269,7 +278,7 @@ impl RateLimit {
         let identity = if self.reads_identity { cx.identity() } else { Ok(None) };
         let Ok(identity) = identity else {
             let step = self.refuse(Refusal::Unreadable, &Decision::default(), Identity::default(), cx);
-            return Settled { wants: Vec::new(), then: Ok(step) };
+            return Settled { wants: Vec::new(), outcomes: Vec::new(), then: Ok(step) };
         };
         let published = identity.map(|identity| &*identity.called).filter(|called| !called.api.is_empty());
         let called = match published {
@@ -282,9 +291,10 @@ impl RateLimit {
         let wants = std::mem::take(&mut decision.wants);
         if decision.waits() {
             let Decision { questions, awaits, .. } = decision;
-            return Settled { wants, then: Err(Waits { questions, awaits }) };
+            return Settled { wants, outcomes: Vec::new(), then: Err(Waits { questions, awaits }) };
         }
         exchange.charges = std::mem::take(&mut decision.charges);
+        let outcomes = std::mem::take(&mut decision.outcomes);
         let step = match (decision.refusal, self.mode) {
             (Some(refusal), Mode::Enforce) => self.refuse(refusal, &decision, self.known(cx), cx),
             (Some(refusal), Mode::Shadow) => pass_over(refusal, &decision, self.known(cx), cx),
@@ -297,7 +307,7 @@ impl RateLimit {
                 self.tell(exchange, &decision, step, cx)
             }
         };
-        Settled { wants, then: Ok(step) }
+        Settled { wants, outcomes, then: Ok(step) }
     }
 
     /// Who calls what, to be published with the reason of a refusal.

@@ -13,9 +13,17 @@ use crate::{
 /// The names of the policies that the tiers of APIs and operations make.
 const OF_APIS: [(&str, Level); 2] = [("api", Level::Api), ("resource", Level::Resource)];
 
+/// All policies by their numbers, those that the tiers of APIs make first.
+pub fn numbered(policies: &[Policy]) -> impl Iterator<Item = (Level, &str)> {
+    let configured = policies.iter().map(|policy| (policy.level, policy.name.as_str()));
+    OF_APIS.iter().map(|(name, level)| (*level, *name)).chain(configured)
+}
+
 /// A policy and the allowance that a request has by it.
 #[derive(Debug, Clone, Copy)]
 pub struct Applied<'p> {
+    /// Its place in [`numbered`].
+    pub number: usize,
     pub name: &'p str,
     pub level: Level,
     pub key: &'p [Part],
@@ -161,14 +169,19 @@ pub fn check(policies: &[Policy], tiers: &Tiers, service: bool) -> Result<(), Co
 
 /// The policy of an API's or an operation's tier.
 pub fn of_api<'p>(level: Level, tier: &str, tiers: &'p Tiers, shared: bool) -> Option<Applied<'p>> {
-    let (name, _) = OF_APIS.iter().find(|(_, known)| *known == level)?;
+    let (number, (name, _)) = OF_APIS.iter().enumerate().find(|(_, (_, known))| *known == level)?;
     let key: &[Part] = if level == Level::Api { &[Part::Api] } else { &[Part::Operation] };
     let allowances = tiers.get(tier)?;
-    Some(Applied { name, level, key, shadow: false, shared, allowances, unknown_tier: false })
+    Some(Applied { number, name, level, key, shadow: false, shared, allowances, unknown_tier: false })
 }
 
-/// What a policy gives a request; `None` when it does not apply.
-pub fn apply<'p>(policy: &'p Policy, tiers: &'p Tiers, request: &Request<'_>) -> Option<Applied<'p>> {
+/// What the policy at this place of the configuration gives a request; `None` when it does not apply.
+pub fn apply<'p>(
+    index: usize,
+    policy: &'p Policy,
+    tiers: &'p Tiers,
+    request: &Request<'_>,
+) -> Option<Applied<'p>> {
     let applies = match policy.callers {
         Callers::All => true,
         Callers::Identified => request.caller.is_some(),
@@ -181,6 +194,7 @@ pub fn apply<'p>(policy: &'p Policy, tiers: &'p Tiers, request: &Request<'_>) ->
     };
     let known = tiers.get(named);
     Some(Applied {
+        number: index.saturating_add(OF_APIS.len()),
         name: &policy.name,
         level: policy.level,
         key: &policy.key,
