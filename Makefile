@@ -44,10 +44,11 @@ demo: targets $(ENVOY_NEEDED) ## A real Envoy in front of an API made from OpenA
 	@$(CARGO) build -p enforcer-adapter -p enforcer-testbed
 	@exec $(TARGET)/debug/enforcer-demo --module $(WASM_DIR)/auth.wasm $(if $(ONCE),--once) $(if $(API),"$(API)")
 
+# Half of what most tests do is wait for an Envoy: two run on each processor.
 .PHONY: test
 test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, documentation, Node, cases on every host
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		$(CARGO) nextest run --workspace -E 'not binary(cases)'; \
+		$(CARGO) nextest run --workspace --test-threads $$((2 * $$(getconf _NPROCESSORS_ONLN))) -E 'not binary(cases)'; \
 	else \
 		$(CARGO) test --workspace --exclude enforcer-tests --lib --bins --tests; \
 		$(CARGO) test -p enforcer-tests --lib; \

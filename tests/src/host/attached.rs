@@ -118,7 +118,7 @@ fn point(cluster: &mut Value, address: SocketAddr) -> Result<(), Error> {
     Ok(())
 }
 
-fn put(object: &mut Value, name: &str, value: Value) {
+pub(super) fn put(object: &mut Value, name: &str, value: Value) {
     if let Some(members) = object.as_object_mut() {
         members.insert(name.to_owned(), value);
     }

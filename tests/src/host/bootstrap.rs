@@ -13,23 +13,27 @@ pub(super) const LISTENER: &str = "cases";
 /// One listener, the filter, and a cluster for each service. Everything that Envoy could do for the
 /// filters is left out: paths are not normalised, so that the filters' own care is what is tested.
 pub(super) fn bootstrap(scene: &Scene, services: &BTreeMap<String, SocketAddr>) -> Value {
-    let router = json!({
-        "name": "envoy.filters.http.router",
-        "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
-    });
     let clusters: Vec<Value> = services.iter().map(|(name, address)| cluster(name, *address)).collect();
+    let filters = [wasm_filter(&scene.root_id, scene), router()];
     json!({
-        "static_resources": { "listeners": [listener(&[wasm_filter(scene), router])], "clusters": clusters },
+        "static_resources": { "listeners": [listener(LISTENER, &filters)], "clusters": clusters },
     })
 }
 
-fn wasm_filter(scene: &Scene) -> Value {
+pub(super) fn router() -> Value {
     json!({
-        "name": scene.root_id,
+        "name": "envoy.filters.http.router",
+        "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
+    })
+}
+
+pub(super) fn wasm_filter(name: &str, scene: &Scene) -> Value {
+    json!({
+        "name": name,
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
             "config": {
-                "name": scene.root_id,
+                "name": name,
                 "root_id": scene.root_id,
                 "failure_policy": "FAIL_RELOAD",
                 "configuration": {
@@ -46,9 +50,9 @@ fn wasm_filter(scene: &Scene) -> Value {
     })
 }
 
-fn listener(filters: &[Value]) -> Value {
+pub(super) fn listener(name: &str, filters: &[Value]) -> Value {
     json!({
-        "name": LISTENER,
+        "name": name,
         "address": { "socket_address": { "address": "127.0.0.1", "port_value": 0 } },
         "filter_chains": [{ "filters": [{
             "name": "envoy.filters.network.http_connection_manager",
@@ -89,7 +93,7 @@ pub(super) fn access_log() -> Value {
     })
 }
 
-fn cluster(name: &str, address: SocketAddr) -> Value {
+pub(super) fn cluster(name: &str, address: SocketAddr) -> Value {
     let socket = json!({ "address": address.ip().to_string(), "port_value": address.port() });
     json!({
         "name": name,

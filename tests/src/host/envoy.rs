@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::attached::{self, Attached};
 use super::{
     Answered, BACKEND, Behaviour, Exchanges, GARBAGE, Host, Scene, Stage, WireRequest, bootstrap, huge,
+    refused,
 };
 use crate::Error;
 use crate::format::{Answer, HostKind};
@@ -72,16 +73,13 @@ impl Host for EnvoyHost {
         Ok(Box::new(EnvoyStage { envoy, client, services }))
     }
 
-    fn refusal(&self, scene: &Scene) -> Result<Option<String>, Error> {
-        // Nothing is called in this mode: any address will do.
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
-        let names = scene.services.keys().cloned().chain([BACKEND.to_owned()]);
-        let config = self.bootstrap(scene, &names.map(|name| (name, nowhere)).collect())?;
-        match self.binary.validate(config) {
-            Ok(()) => Ok(None),
-            Err(enforcer_testbed::Error::Rejected { log, .. }) => Ok(Some(log)),
-            Err(error) => Err(error.into()),
-        }
+    /// One Envoy gets a listener for each scene, and does not mind that others are refused. Validating each in an
+    /// Envoy of its own would compile the module each time, which is nearly all that a refusal costs.
+    fn refusals(&self, accepted: &Scene, scenes: &[Scene]) -> Result<Vec<Option<String>>, Error> {
+        let folder = tempfile::tempdir().map_err(|error| Error::Case(error.to_string()))?;
+        let bootstrap = refused::bootstrap(accepted, scenes, &folder.path().join("lds.json"))?;
+        let envoy = self.binary.options(bootstrap.to_string()).start()?;
+        refused::logs(&envoy.log().since(0), scenes.len())
     }
 }
 

@@ -72,8 +72,9 @@ impl Host for HarnessHost {
         Ok(Box::new(HarnessStage { harness, workers: scene.workers }))
     }
 
-    fn refusal(&self, scene: &Scene) -> Result<Option<String>, Error> {
-        Ok(self.builder(scene)?.start().err().map(|error| error.to_string()))
+    fn refusals(&self, _accepted: &Scene, scenes: &[Scene]) -> Result<Vec<Option<String>>, Error> {
+        let refusal = |scene| Ok(self.builder(scene)?.start().err().map(|error| error.to_string()));
+        scenes.iter().map(refusal).collect()
     }
 }
 
