@@ -10,6 +10,7 @@ use super::Shell;
 use crate::{
     diagnostic::Diagnostic,
     fetch,
+    issuers::PLACEHOLDER_ISSUER,
     output::plain,
     source::{Library, Source, View, parse},
     url::Url,
@@ -87,7 +88,7 @@ fn settings(root: View<'_>) -> String {
     let issuer = discovery
         .map(|url| url.split("/.well-known/").next().unwrap_or(url))
         .filter(|issuer| Url::parse(issuer).is_ok())
-        .unwrap_or("https://idp.example.com");
+        .unwrap_or(PLACEHOLDER_ISSUER);
     // The definition may be a stranger's: in quotes, it cannot add settings of its own.
     let issuer = serde_json::Value::from(issuer);
     let unsupported: Vec<&str> = schemes

@@ -36,7 +36,7 @@ fn files_that_cannot_be_read() {
     let folder =
         Folder::new(&[("empty.yaml", ""), ("broken.yaml", "openapi: [3\ninfo: x\n"), ("text.yaml", "hello")]);
     folder.write("latin1.yaml", b"title: caf\xe9");
-    let all = ["check", "absent.yaml", "empty.yaml", "broken.yaml", "text.yaml", "latin1.yaml"];
+    let all = ["check", "absent.yaml", "empty.yaml", "broken.yaml", "text.yaml", "latin1.yaml", "/dev/zero"];
     assert_snapshot!(folder.transcript(&all));
 }
 
@@ -195,6 +195,13 @@ fn settings_that_are_missing_or_wrong() {
         "-c",
         "absent.yaml"
     ]));
+}
+
+#[test]
+fn a_listener_on_the_port_of_the_admin_interface() {
+    assert_snapshot!(check_with(&format!(
+        "{ISSUER}listeners: [{{port: 9901}}, {{address: 192.0.2.1, port: 9901}}]\n"
+    )));
 }
 
 #[test]

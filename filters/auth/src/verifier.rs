@@ -112,6 +112,9 @@ impl Verifier {
                 "none: with keys that Envoy cannot use, no token could pass",
             )
         })?;
+        if config.max_token.as_usize() == 0 {
+            return Err(ConfigError::at("max_token", "`0B`: no token could pass"));
+        }
         let mut by_name = HashMap::new();
         let mut issuers = Vec::with_capacity(config.issuers.len());
         for (index, issuer) in config.issuers.into_iter().enumerate() {
@@ -345,6 +348,15 @@ fn is_asked_about(token: &Result<Token<'_>, Malformed>, issuer: Option<&Trusted>
 
 impl Trusted {
     fn new(fetch: FetchKey, config: Issuer) -> Result<Self, ConfigError> {
+        if config.issuer.is_empty() {
+            return Err(ConfigError::at("issuer", "empty; write the `iss` of its tokens"));
+        }
+        if let Some(index) = config.audiences.iter().position(String::is_empty) {
+            return Err(ConfigError::at(
+                format!("audiences[{index}]"),
+                "empty; write an `aud` of the tokens",
+            ));
+        }
         if let Some(bad) = config.claim_headers.iter().find(|mapping| !may_carry_claim(&mapping.header)) {
             let problem = format!("`{}` is not a header that can carry a claim", bad.header);
             return Err(ConfigError::at("claim_headers", problem));
