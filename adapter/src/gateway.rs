@@ -26,7 +26,7 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     envoy, fetch, issuers, keys, limits,
     model::{Access, Alternative, Api, ApiModel, Backend, slug},
-    openapi,
+    openapi, passwords,
     settings::{self, ScopeRule, Settings},
     source::{Source, View, parse},
     url::{Scheme, Url},
@@ -101,6 +101,7 @@ impl Gateway {
         let folder = input.settings.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
         let key_files = settings.all_issuers().filter_map(|issuer| issuers::key_file(issuer, folder));
         files.extend(key_files.filter_map(|path| path.canonicalize().ok()));
+        files.extend(passwords::file(&settings, folder).and_then(|path| path.canonicalize().ok()));
         let mut gateway = Self {
             backends: Vec::new(),
             model: ApiModel { apis },
@@ -128,6 +129,8 @@ impl Gateway {
             online: input.online,
         };
         gateway.find_keys(document.view(), context, findings);
+        let basic = passwords::resolve(&gateway.settings, &gateway.model, folder, document.view(), findings);
+        gateway.auth.basic = basic;
         gateway.configure_auth(document.view(), findings);
         gateway.ratelimit = limits::configure(&gateway.model, &gateway.settings, document.view(), findings);
         gateway.configure_analytics(document.view(), findings);
@@ -387,6 +390,7 @@ fn all_requirements(access: &Access, rule: ScopeRule) -> Vec<Requirement> {
     let one = |way: &Alternative| Requirement {
         jwt: way.token.as_ref().map(|scopes| token(&way.issuer, scopes)),
         api_keys: way.keys.iter().map(keys::scheme_name).collect(),
+        basic: way.basic,
     };
     access.0.iter().map(one).collect()
 }
@@ -446,6 +450,7 @@ fn refused(error: &ConfigError, model: &ApiModel, file: View<'_>) -> Diagnostic 
             });
             file.descend(["keys"].into_iter().chain(rest)).place()
         }
+        ["basic", ..] => file.descend(["auth", "basic"]).place(),
         ["issuers", ..] => file.descend(steps.iter().copied()).place(),
         _ => file.descend(["auth"].into_iter().chain(steps.iter().copied())).place(),
     };

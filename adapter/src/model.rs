@@ -88,6 +88,8 @@ pub struct Alternative {
     pub issuer: Option<String>,
     /// An API key in each of these places.
     pub keys: Vec<KeySource>,
+    /// A name and its password.
+    pub basic: bool,
 }
 
 impl Alternative {

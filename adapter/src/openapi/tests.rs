@@ -106,6 +106,15 @@ fn api_keys_are_asked_for_where_the_settings_say_which_there_are() {
 }
 
 #[test]
+fn passwords_are_asked_for_where_the_settings_say_who_has_one() {
+    let basic = "auth: {basic: {htpasswd: users.htpasswd}}";
+    let password = Alternative { basic: true, ..Alternative::default() };
+    assert_eq!(access("security: [{basic: []}]", "", basic), Access(vec![password.clone()]));
+    let together = Alternative { token: Some(Vec::new()), ..password };
+    assert_eq!(access("security: [{oauth: [], basic: []}]", "", basic), Access(vec![together]));
+}
+
+#[test]
 fn an_openid_scheme_means_its_own_issuer() {
     let settings =
         "issuers: [{issuer: 'https://staff.example.com/'}, {issuer: 'https://customers.example.com'}]";

@@ -233,6 +233,23 @@ pub struct Auth {
     /// How many signatures each worker may check in a second that Envoy cannot check natively. Beyond it: 503.
     #[serde(default)]
     pub verification_budget: Option<u32>,
+    /// Who has a password, for the definitions' schemes of `http: basic`.
+    #[serde(default)]
+    pub basic: Option<Basic>,
+}
+
+/// Names and passwords.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{htpasswd: users.htpasswd}`")]
+pub struct Basic {
+    /// A file that `htpasswd -B -C 5` or `htpasswd -s` wrote. Its content goes into the configuration.
+    pub htpasswd: String,
+    /// How much of each second a worker may spend on passwords that it has not seen before. Beyond it: 503.
+    #[serde(default)]
+    pub budget: Option<Span>,
+    /// Leave the password in the request for the backend.
+    #[serde(default)]
+    pub forward: bool,
 }
 
 /// Who may call how often.

@@ -285,14 +285,17 @@ paths:
   /a: {get: {security: [{key: []}]}}
   /b: {get: {security: [{key: [], id: []}, {token: [read]}]}}
   /c: {get: {security: [{old: []}, {}]}}
+  /d: {get: {security: [{password: []}]}}
 components:
   securitySchemes:
     key: {type: apiKey, in: header, name: X-Key}
     id: {type: apiKey, in: cookie, name: id}
     old: {type: apiKey, in: query, name: key}
     token: {type: openIdConnect}
+    password: {type: http, scheme: basic}
 ");
     let folder = Folder::new(&[("api.yaml", &definition), ("enforcer.yaml", CREDENTIALS)]);
+    folder.write("users.htpasswd", "bob:{SHA}tiY7sUhYKUwI5L3866kDY+ENcrQ=\n");
     folder.write("apim.pem", Keys::shared().unwrap().public_pem(Alg::RS256).unwrap());
     let output = folder.run(&["build", "api.yaml", "-t", "envoy-filters", "-o", "out"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -311,8 +314,24 @@ keys:
   url: https://portal.example.com/keys
   refresh: 1m
   issuers: [{issuer: https://apim.example.com, jwks: apim.pem, require_exp: false}]
+auth: {basic: {htpasswd: users.htpasswd, budget: 50ms}}
 defaults: {modules: /opt/enforcer, ca_file: /etc/ssl/ca.pem}
 ";
+
+#[test]
+fn passwords_that_cannot_be_used() {
+    let definition = api("servers: [{url: https://x.example.com}]
+security: [{password: []}]
+paths: {/a: {get: {}}}
+components: {securitySchemes: {password: {type: http, scheme: basic}}}
+");
+    let folder = Folder::new(&[("api.yaml", &definition), ("enforcer.yaml", "")]);
+    assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
+    folder.write("enforcer.yaml", "auth: {basic: {htpasswd: users.htpasswd}}\n");
+    assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
+    folder.write("users.htpasswd", "bob:$2y$10$abcdefghijklmnopqrstuuA0vov2GDneHB3.8.cv9UF9g.RdvScIW\n");
+    assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
+}
 
 #[test]
 fn issuers_that_cannot_be_asked() {

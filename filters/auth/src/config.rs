@@ -9,10 +9,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod api_keys;
+mod basic;
 mod defaults;
 mod introspection;
 
 pub use api_keys::{ApiKey, ApiKeyList, ApiKeyScheme, ApiKeys, KeySource, KeyType, ListedKeys};
+pub use basic::Basic;
 pub use introspection::{Introspection, IntrospectionClient};
 
 /// Configuration of the auth filter.
@@ -26,8 +28,11 @@ pub struct AuthConfig {
     /// API keys: where requests carry them and which there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_keys: Option<ApiKeys>,
-    /// What is protected, and how. Absent: every request needs a valid token, or, where there is no issuer, an API
-    /// key. Present: a request that matches none of the operations is refused with 404.
+    /// Names and passwords.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basic: Option<Basic>,
+    /// What is protected, and how. Absent: every request needs a valid token, or, where there is no issuer, one of
+    /// the other credentials. Present: a request that matches none of the operations is refused with 404.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub apis: Vec<Api>,
     /// Where a token may be. Absent: `Authorization: Bearer <token>`. A request with tokens in two places,
@@ -235,7 +240,7 @@ pub struct Api {
     #[serde(default = "defaults::root", skip_serializing_if = "defaults::is_root")]
     pub base_path: String,
     /// What operations ask for that do not say so themselves. Absent: a valid token, or, where there is no issuer,
-    /// an API key.
+    /// one of the other credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security: Option<Vec<Requirement>>,
     /// Empty: everything below the base path.
@@ -270,6 +275,9 @@ pub struct Requirement {
     /// An API key of each of these schemes, by name; all of one consumer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub api_keys: Vec<String>,
+    /// A name and its password.
+    #[serde(default, skip_serializing_if = "defaults::is_false")]
+    pub basic: bool,
 }
 
 /// What a bearer token must satisfy.

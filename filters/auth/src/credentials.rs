@@ -15,9 +15,10 @@ use enforcer_core::{
 
 use crate::{
     api_keys::{self, ApiKeys},
+    basic::Basic,
     config::Requirement,
     policy::{Alternatives, Policy, Target},
-    refusal::{Claimed, KeyProblem, Refusal},
+    refusal::{Claimed, KeyProblem, PasswordProblem, Refusal},
     source::{Carried, Removal, Several, Sources},
     verifier::{Outcome, Verified, Verifier},
 };
@@ -32,6 +33,7 @@ pub struct Credentials {
     pub sources: Sources,
     pub forward_token: bool,
     pub api_keys: Option<ApiKeys>,
+    pub basic: Option<Basic>,
 }
 
 /// Why a caller is refused, and what a refused token says of itself.
@@ -56,8 +58,8 @@ pub enum Verdict<'h> {
 #[derive(Debug, Default)]
 pub struct Admitted<'h> {
     token: Option<Bearer<'h>>,
-    /// Who calls, by each API key.
-    keys: Vec<Part<Caller>>,
+    /// Who calls, by each of the others.
+    others: Vec<Part<Caller>>,
 }
 
 /// A token that was verified, and where it was.
@@ -118,7 +120,7 @@ impl Credentials {
             Some(refused) if !anonymous => Verdict::Refused(refused),
             Some(refused) if refused.refusal.rank() > 0 => match asking.token {
                 // Good, and only not good enough for the other alternatives.
-                token @ Some(_) => Verdict::Admitted(Admitted { token, keys: Vec::new() }),
+                token @ Some(_) => Verdict::Admitted(Admitted { token, others: Vec::new() }),
                 None => Verdict::Refused(refused),
             },
             _ => self.volunteered(&mut asking, cx),
@@ -131,7 +133,7 @@ impl Credentials {
             return Verdict::Anonymous;
         }
         match self.bearer(asking, cx) {
-            Ok(_) => Verdict::Admitted(Admitted { token: asking.token.take(), keys: Vec::new() }),
+            Ok(_) => Verdict::Admitted(Admitted { token: asking.token.take(), others: Vec::new() }),
             Err(Stop::Refused(refused)) if refused.refusal == Refusal::Missing => Verdict::Anonymous,
             Err(Stop::Refused(refused)) => Verdict::Refused(refused),
             Err(Stop::Wait(on, deadline)) => Verdict::Wait(on, deadline),
@@ -159,7 +161,12 @@ impl Credentials {
             }
             keys.push(key);
         }
-        Ok(Admitted { token: asking.token.take().filter(|_| requirement.jwt.is_some()), keys })
+        let mut others = keys;
+        if requirement.basic {
+            let basic = self.basic.as_mut().ok_or(PasswordProblem::Missing)?;
+            others.insert(0, basic.find(cx)?);
+        }
+        Ok(Admitted { token: asking.token.take().filter(|_| requirement.jwt.is_some()), others })
     }
 
     /// The request's token, looked at once.
@@ -209,6 +216,9 @@ impl Credentials {
         if let Some(keys) = &self.api_keys {
             keys.places().for_each(|place| removal.add_if_held(place, headers));
         }
+        if let Some(basic) = &self.basic {
+            basic.places().for_each(|place| removal.add_if_held(place, headers));
+        }
         removal.finish(headers);
     }
 
@@ -233,11 +243,11 @@ impl Admitted<'_> {
         self.token.as_ref().map_or(&[], |token| &token.verified.headers)
     }
 
-    /// Who calls, by all credentials together; where two tell the same, the first counts, a token before keys.
+    /// Who calls, by all credentials together; where two tell the same, the first counts: a token, a password, a key.
     pub fn caller(&self) -> Part<Caller> {
         let token = self.token.as_ref().map(|token| &token.verified.caller);
-        let (first, others) = match (token, self.keys.as_slice()) {
-            (Some(token), keys) => (token, keys),
+        let (first, others) = match (token, self.others.as_slice()) {
+            (Some(token), others) => (token, others),
             (None, [first, others @ ..]) => (first, others),
             (None, []) => return Part::default(),
         };
@@ -245,6 +255,7 @@ impl Admitted<'_> {
         for other in others {
             let caller = together.get_or_insert_with(|| Caller::clone(first));
             for (known, told) in [
+                (&mut caller.subject, &other.subject),
                 (&mut caller.consumer, &other.consumer),
                 (&mut caller.application, &other.application),
                 (&mut caller.tier, &other.tier),
@@ -270,8 +281,8 @@ impl Stop {
     }
 }
 
-impl From<KeyProblem> for Stop {
-    fn from(problem: KeyProblem) -> Self {
-        Self::refused(problem.into(), Claimed::default())
+impl<R: Into<Refusal>> From<R> for Stop {
+    fn from(refusal: R) -> Self {
+        Self::refused(refusal.into(), Claimed::default())
     }
 }

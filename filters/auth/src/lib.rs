@@ -3,16 +3,19 @@
 //! A request is matched to an operation of the configured APIs ([`policy`]); what that operation asks for decides
 //! which credentials are looked at ([`credentials`]). A token is found ([`source`]) and taken apart ([`token`]), its
 //! claims are checked ([`claims`]), its issuer's key is found ([`keys`]) and its signature checked ([`jwk`],
-//! [`signature`]); [`verifier`] does it once for each token. An API key is found in its list ([`api_keys`]). What was
+//! [`signature`]); [`verifier`] does it once for each token. An API key is found in its list ([`api_keys`]), a name and
+//! password in a file of them ([`basic`]). What was
 //! learnt goes down the chain as the identity and, where configured, to the backend in headers; the credentials
 //! themselves stay here.
 
 pub mod api_keys;
+pub mod basic;
 pub mod budget;
 pub mod claims;
 pub mod config;
 pub mod credentials;
 pub mod der;
+pub mod htpasswd;
 pub mod introspection;
 pub mod json;
 pub mod jwk;
@@ -44,9 +47,10 @@ use enforcer_core::{
 
 use crate::{
     api_keys::ApiKeys,
+    basic::Basic,
     config::{ApiKeyList, AuthConfig, Jwks},
     credentials::{API_KEYS, Admitted, Credentials, Refused, Verdict},
-    policy::{Policy, Target, Wanted},
+    policy::{Offered, Policy, Target, Wanted},
     source::Sources,
     token::Form,
     verifier::Verifier,
@@ -89,7 +93,14 @@ impl Filter for Auth {
         let api_keys =
             config.api_keys.take().map(|keys| ApiKeys::new(fetch, keys, &config, capabilities)).transpose();
         let api_keys = api_keys.map_err(|error| error.under("api_keys"))?;
-        let schemes = api_keys.iter().flat_map(ApiKeys::names).map(str::to_owned).collect();
+        // A pair is a small part of what a token is.
+        let memory = config.token_cache.as_usize() / 16;
+        let basic = config.basic.take().map(|basic| Basic::new(&basic, memory)).transpose();
+        let basic = basic.map_err(|error| error.under("basic"))?;
+        let offered = Offered {
+            key_schemes: api_keys.iter().flat_map(ApiKeys::names).map(str::to_owned).collect(),
+            basic: basic.is_some(),
+        };
         let sources = Sources::new(mem::take(&mut config.token_sources));
         Ok(Self {
             clusters,
@@ -97,11 +108,12 @@ impl Filter for Auth {
             errors: config.errors,
             mode: config.mode,
             realm: mem::take(&mut config.realm),
-            policy: Policy::new(mem::take(&mut config.apis), &config.issuers, schemes)?,
+            policy: Policy::new(mem::take(&mut config.apis), &config.issuers, offered)?,
             credentials: Credentials {
                 sources: sources.map_err(|error| error.under("token_sources"))?,
                 forward_token: config.forward_token,
                 api_keys,
+                basic,
                 verifier: Verifier::new(
                     FetchKey { filter: Self::NAME, id: 0 },
                     Form::Strict,

@@ -21,12 +21,20 @@ use crate::{
 pub struct Policy {
     /// `None`: no API is configured, and every request needs a credential.
     apis: Option<(Table, Vec<Protected>)>,
-    /// What is asked for where nothing is said: a token, or, without issuers, any API key.
+    /// What is asked for where nothing is said: a token, or, without issuers, any other credential.
     usual: Vec<Requirement>,
     /// Names of the issuers, as [`Verified::issuer`] counts them.
     issuers: Vec<String>,
-    /// Names of the API key schemes.
-    key_schemes: Vec<String>,
+    offered: Offered,
+}
+
+/// What callers can show beside tokens.
+#[derive(Debug, Default)]
+pub struct Offered {
+    /// API keys: names of their schemes.
+    pub key_schemes: Vec<String>,
+    /// Names and passwords.
+    pub basic: bool,
 }
 
 /// An API, and what is published of its operations once they are called.
@@ -73,20 +81,27 @@ impl<'a> Alternatives<'a> {
 impl Requirement {
     /// Nothing is asked for by this alternative (`security: [{}, ...]`).
     pub fn is_anonymous(&self) -> bool {
-        self.jwt.is_none() && self.api_keys.is_empty()
+        *self == Self::default()
+    }
+}
+
+impl Offered {
+    /// Any one of them.
+    fn each(&self) -> Vec<Requirement> {
+        let key = |name: &String| Requirement { api_keys: vec![name.clone()], ..Requirement::default() };
+        let basic = self.basic.then(|| Requirement { basic: true, ..Requirement::default() });
+        self.key_schemes.iter().map(key).chain(basic).collect()
     }
 }
 
 impl Policy {
-    /// `key_schemes`: names of the API key schemes.
-    pub fn new(apis: Vec<Api>, issuers: &[Issuer], key_schemes: Vec<String>) -> Result<Self, ConfigError> {
+    pub fn new(apis: Vec<Api>, issuers: &[Issuer], offered: Offered) -> Result<Self, ConfigError> {
         let token = Requirement { jwt: Some(JwtRequirement::default()), ..Requirement::default() };
-        let key = |name: &String| Requirement { api_keys: vec![name.clone()], ..Requirement::default() };
         let policy = Self {
             apis: None,
-            usual: if issuers.is_empty() { key_schemes.iter().map(key).collect() } else { vec![token] },
+            usual: if issuers.is_empty() { offered.each() } else { vec![token] },
             issuers: issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
-            key_schemes,
+            offered,
         };
         // Where everything says what it asks for, nothing is usual.
         if policy.usual.is_empty() && (apis.is_empty() || apis.iter().any(is_silent)) {
@@ -127,10 +142,14 @@ impl Policy {
                 let problem = "nobody may issue tokens: name somebody in `issuers`";
                 return Err(ConfigError::at(format!("[{index}].jwt"), problem));
             }
-            if let Some(stranger) = requirement.api_keys.iter().find(|name| !self.key_schemes.contains(name))
-            {
+            let schemes = &self.offered.key_schemes;
+            if let Some(stranger) = requirement.api_keys.iter().find(|name| !schemes.contains(name)) {
                 let problem = format!("`{stranger}` is not among `api_keys.schemes`; add it there");
                 return Err(ConfigError::at(format!("[{index}].api_keys"), problem));
+            }
+            if requirement.basic && !self.offered.basic {
+                let problem = "nobody has a password: name somebody in `basic.htpasswd`";
+                return Err(ConfigError::at(format!("[{index}].basic"), problem));
             }
         }
         Ok(())

@@ -65,6 +65,8 @@ pub enum Refusal {
     },
     /// No API key that would do.
     ApiKey(KeyProblem),
+    /// No name and password that would do.
+    Password(PasswordProblem),
     /// The authorization server does not know the token, or it is no longer good.
     Inactive,
     /// The authorization server that would know cannot be asked.
@@ -92,6 +94,25 @@ pub enum KeyProblem {
     Mixed,
     /// There is no list to look in.
     Unavailable,
+}
+
+/// What is wrong with a name and password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PasswordProblem {
+    /// None where they are needed.
+    Missing,
+    /// Not a name and a password in base64.
+    Malformed,
+    /// Nobody has this name, or another password. Which of the two is nobody's business.
+    Wrong,
+    /// The worker has spent what it may on passwords.
+    Busy,
+}
+
+impl From<PasswordProblem> for Refusal {
+    fn from(problem: PasswordProblem) -> Self {
+        Self::Password(problem)
+    }
 }
 
 impl From<KeyProblem> for Refusal {
@@ -134,7 +155,7 @@ impl Refusal {
     /// did not come says least.
     pub fn rank(&self) -> u8 {
         match self {
-            Self::Missing | Self::ApiKey(KeyProblem::Missing) => 0,
+            Self::Missing | Self::ApiKey(KeyProblem::Missing) | Self::Password(PasswordProblem::Missing) => 0,
             Self::Scope { .. }
             | Self::ApiKey(KeyProblem::Api | KeyProblem::Address | KeyProblem::Referer) => 2,
             _ => 1,
@@ -178,6 +199,12 @@ impl Refusal {
                 KeyProblem::Mixed => named!("auth_api_keys_mixed"),
                 KeyProblem::Unavailable => named!("auth_api_keys_unavailable"),
             },
+            Self::Password(problem) => match problem {
+                PasswordProblem::Missing => named!("auth_password_missing"),
+                PasswordProblem::Malformed => named!("auth_password_malformed"),
+                PasswordProblem::Wrong => named!("auth_password_wrong"),
+                PasswordProblem::Busy => named!("auth_password_busy"),
+            },
             Self::Inactive => named!("auth_token_inactive"),
             Self::IntrospectionUnavailable => named!("auth_introspection_unavailable"),
             Self::KeysUnavailable => named!("auth_keys_unavailable"),
@@ -190,8 +217,15 @@ impl Refusal {
         let (code, description): (Code, Cow<'static, str>) = match self {
             Self::Path(_) => (fault::BAD_REQUEST, "The request path is ambiguous".into()),
             Self::NoOperation => (fault::NOT_FOUND, "The requested resource is not available.".into()),
-            Self::Missing | Self::Repeated | Self::ApiKey(KeyProblem::Missing) => {
-                (fault::INVALID_CREDENTIALS, "".into())
+            Self::Missing
+            | Self::Repeated
+            | Self::ApiKey(KeyProblem::Missing)
+            | Self::Password(PasswordProblem::Missing) => (fault::INVALID_CREDENTIALS, "".into()),
+            Self::Password(PasswordProblem::Malformed | PasswordProblem::Wrong) => {
+                (fault::INVALID_CREDENTIALS, "Invalid username or password".into())
+            }
+            Self::Password(PasswordProblem::Busy) => {
+                (fault::KEYS_UNAVAILABLE, "The password cannot be verified at the moment".into())
             }
             Self::ApiKey(KeyProblem::Unknown | KeyProblem::Expired | KeyProblem::Mixed) => {
                 (fault::INVALID_CREDENTIALS, "Invalid API key".into())
@@ -238,16 +272,20 @@ impl Refusal {
             Self::KeysUnavailable
             | Self::IntrospectionUnavailable
             | Self::Busy
+            | Self::Password(PasswordProblem::Busy)
             | Self::ApiKey(KeyProblem::Unavailable) => fault.with_header("retry-after", "1"),
             _ => fault.with_header("www-authenticate", self.challenge(realm, dialect)),
         }
     }
 
-    /// The challenge of RFC 6750 section 3, for an API key one of a scheme that nobody has registered; in the `choreo` dialect Choreo Connect's, which is the same for every
-    /// failure of a credential.
+    /// The challenge of RFC 6750 section 3, for a password that of RFC 7617, for an API key one of a scheme that
+    /// nobody has registered; in the `choreo` dialect Choreo Connect's, which is the same for every failure of the
+    /// credentials that it knows.
     fn challenge(&self, realm: &str, dialect: Dialect) -> String {
         let realm = escaped(realm);
         let error = match (dialect, self) {
+            // Browsers, for one, ask for a password only when told of this scheme (RFC 7617 section 2).
+            (_, Self::Password(_)) => return format!("Basic realm=\"{realm}\", charset=\"UTF-8\""),
             (Dialect::Choreo, _) => INVALID_TOKEN,
             (Dialect::Problem, Self::ApiKey(_)) => return format!("ApiKey realm=\"{realm}\""),
             (Dialect::Problem, Self::Missing) => return format!("Bearer realm=\"{realm}\""),
@@ -314,6 +352,12 @@ impl fmt::Display for Refusal {
                 KeyProblem::Referer => "the API key may not be used from this page",
                 KeyProblem::Mixed => "the API keys are of different consumers",
                 KeyProblem::Unavailable => "the list of API keys is not available",
+            }),
+            Self::Password(problem) => f.write_str(match problem {
+                PasswordProblem::Missing => "a name and a password are needed, none came",
+                PasswordProblem::Malformed => "what follows `Basic` is no name and password in base64",
+                PasswordProblem::Wrong => "nobody has this name and password",
+                PasswordProblem::Busy => "this worker checks as many new passwords as `basic.budget` allows",
             }),
             Self::Inactive => f.write_str("the authorization server says that it is not active"),
             Self::IntrospectionUnavailable => f.write_str("the authorization server cannot be asked about it"),
