@@ -65,6 +65,8 @@ pub struct Gateway {
     pub key_servers: Vec<(String, Url)>,
     /// Servers that take events, likewise.
     pub event_servers: Vec<(String, Url)>,
+    /// The server that counts for several Envoys, likewise. It speaks gRPC.
+    pub limit_server: Option<(String, Url)>,
     /// The APIs' clusters, in the order of the model. APIs on one server can have one in common.
     pub backends: Vec<(String, Backend)>,
     /// The bundle of roots for https, as Envoy sees it.
@@ -110,6 +112,7 @@ impl Gateway {
             analytics: None,
             key_servers: Vec::new(),
             event_servers: Vec::new(),
+            limit_server: None,
             ca_file: settings
                 .defaults
                 .ca_file
@@ -132,7 +135,7 @@ impl Gateway {
         let basic = passwords::resolve(&gateway.settings, &gateway.model, folder, document.view(), findings);
         gateway.auth.basic = basic;
         gateway.configure_auth(document.view(), findings);
-        gateway.ratelimit = limits::configure(&gateway.model, &gateway.settings, document.view(), findings);
+        gateway.configure_limits(document.view(), findings);
         gateway.configure_analytics(document.view(), findings);
         (!findings.failed()).then_some(gateway)
     }
@@ -163,7 +166,7 @@ impl Gateway {
 
     /// Servers that the filters call, each with the cluster that reaches it.
     pub fn services(&self) -> impl Iterator<Item = &(String, Url)> {
-        self.key_servers.iter().chain(&self.event_servers)
+        self.key_servers.iter().chain(&self.event_servers).chain(&self.limit_server)
     }
 
     /// A module, by the name of its file without `.wasm`, as Envoy sees it.
@@ -223,6 +226,16 @@ impl Gateway {
             let signed = issuers::resolve(&keys.issuers, context, &mut cluster, findings);
             self.auth.api_keys = keys::resolve(keys, signed, &self.model, file, &mut cluster, findings);
         }
+    }
+
+    fn configure_limits(&mut self, file: View<'_>, findings: &mut Diagnostics) {
+        let server = &mut self.limit_server;
+        let mut cluster = |url: &Url| {
+            let name = cluster_name("limits", &url.host.to_string(), &mut BTreeSet::new());
+            *server = Some((name.clone(), url.clone()));
+            name
+        };
+        self.ratelimit = limits::configure(&self.model, &self.settings, file, &mut cluster, findings);
     }
 
     fn configure_analytics(&mut self, file: View<'_>, findings: &mut Diagnostics) {

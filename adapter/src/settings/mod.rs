@@ -2,11 +2,13 @@
 
 mod analytics;
 mod check;
+mod limits;
 mod read;
 
 pub use analytics::{Analytics, Collector, Sink};
 pub use check::check;
 pub(crate) use check::check_cors;
+pub use limits::{LimitService, Limits};
 pub use read::settings;
 
 use std::collections::BTreeMap;
@@ -19,7 +21,7 @@ use enforcer_core::{
     mode::Mode,
     units::{ByteSize, Span},
 };
-use enforcer_ratelimit::config::{Algorithm as Counting, Blocked, Headers, Policy, Tier};
+use enforcer_ratelimit::config::Tier;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -250,30 +252,6 @@ pub struct Basic {
     /// Leave the password in the request for the backend.
     #[serde(default)]
     pub forward: bool,
-}
-
-/// Who may call how often.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "a mapping such as `{policies: [...]}`")]
-pub struct Limits {
-    /// How requests are counted.
-    #[serde(default)]
-    pub algorithm: Counting,
-    /// How many counters are kept. Absent: 100,000.
-    #[serde(default)]
-    pub max_keys: Option<u32>,
-    /// How many bits of an IPv6 address count as one client. Absent: 64.
-    #[serde(default)]
-    pub ipv6_prefix: Option<u8>,
-    /// What answers say about limits.
-    #[serde(default)]
-    pub headers: Headers,
-    /// Who shares which allowance.
-    #[serde(default)]
-    pub policies: Vec<Policy>,
-    /// Who may not call at all.
-    #[serde(default)]
-    pub blocked: Vec<Blocked>,
 }
 
 /// Which API keys there are: those of a `list` or those at a `url`, and those that certain `issuers` sign.

@@ -154,7 +154,7 @@ impl Filter for Auth {
             Background::Fetched(key, reply) if key.filter == Self::NAME => {
                 self.credentials.on_fetched(key.id, reply, cx);
             }
-            Background::Fetched(..) | Background::Draining => {}
+            Background::Fetched(..) | Background::Answered(..) | Background::Draining => {}
         }
     }
 }

@@ -10,7 +10,7 @@ use enforcer_adapter::gateway::{Gateway, Input};
 use enforcer_adapter::source::{Source, parse};
 use serde_json::{Value, json};
 
-use super::bootstrap::access_log;
+use super::bootstrap::{access_log, protocol};
 use super::{BACKEND, Scene};
 use crate::Error;
 
@@ -85,6 +85,9 @@ impl Attached {
                 put(&mut cluster, "name", json!(name));
                 *part(&mut cluster, "/load_assignment/cluster_name")? = json!(name);
                 point(&mut cluster, *address)?;
+                if scene.speaks_grpc(name) {
+                    put(&mut cluster, "typed_extension_protocol_options", protocol(true));
+                }
                 clusters.push(cluster);
             }
         }

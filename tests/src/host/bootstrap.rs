@@ -13,8 +13,9 @@ pub(super) const LISTENER: &str = "cases";
 /// One listener, the filter, and a cluster for each service. Everything that Envoy could do for the
 /// filters is left out: paths are not normalised, so that the filters' own care is what is tested.
 pub(super) fn bootstrap(scene: &Scene, services: &BTreeMap<String, SocketAddr>) -> Value {
-    let clusters: Vec<Value> = services.iter().map(|(name, address)| cluster(name, *address)).collect();
     let filters = [wasm_filter(&scene.root_id, scene), router()];
+    let clusters: Vec<Value> =
+        services.iter().map(|(name, address)| cluster(name, *address, scene.speaks_grpc(name))).collect();
     json!({
         "static_resources": { "listeners": [listener(LISTENER, &filters)], "clusters": clusters },
     })
@@ -93,20 +94,29 @@ pub(super) fn access_log() -> Value {
     })
 }
 
-pub(super) fn cluster(name: &str, address: SocketAddr) -> Value {
+pub(super) fn cluster(name: &str, address: SocketAddr, grpc: bool) -> Value {
     let socket = json!({ "address": address.ip().to_string(), "port_value": address.port() });
     json!({
         "name": name,
         "connect_timeout": "1s",
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": { "http_protocol_options": { "enable_trailers": true } },
-            },
-        },
+        "typed_extension_protocol_options": protocol(grpc),
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": { "socket_address": socket } } }] }],
+        },
+    })
+}
+
+/// HTTP/2 for gRPC, else HTTP/1.
+pub(super) fn protocol(grpc: bool) -> Value {
+    let protocol = match grpc {
+        true => json!({ "http2_protocol_options": {} }),
+        false => json!({ "http_protocol_options": { "enable_trailers": true } }),
+    };
+    json!({
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": protocol,
         },
     })
 }

@@ -61,6 +61,6 @@ fn clusters(accepted: &Scene, scenes: &[Scene]) -> Vec<Value> {
     let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
     let scenes = std::iter::once(accepted).chain(scenes);
     let named = scenes.flat_map(|scene| scene.services.keys().map(String::as_str)).chain([BACKEND]);
-    let clusters: BTreeMap<&str, Value> = named.map(|name| (name, cluster(name, nowhere))).collect();
+    let clusters: BTreeMap<&str, Value> = named.map(|name| (name, cluster(name, nowhere, false))).collect();
     clusters.into_values().collect()
 }

@@ -12,7 +12,7 @@ use super::Outcome;
 use crate::Error;
 use crate::check::{self, Observed};
 use crate::format::{Case, CaseFile, Expect, Request, Service, Step, Values};
-use crate::host::{BACKEND, Behaviour, Host, Scene, Stage, WireBody, WireRequest};
+use crate::host::{BACKEND, Behaviour, Host, LimitService, Scene, Stage, WireBody, WireRequest};
 use crate::keys::{self, Key};
 use crate::template::{self, Names};
 use crate::tokens::{TokenSpec, latin1};
@@ -150,6 +150,9 @@ fn change(behaviour: &mut Behaviour, service: &Service, names: &CaseNames<'_>) -
     }
     if let Some(headers) = &service.headers {
         behaviour.headers.clone_from(headers);
+    }
+    if let Some(allowance) = service.limit {
+        behaviour.limits = Some(LimitService::new(allowance));
     }
     if let Some(answer) = &service.answer {
         behaviour.answer = answer.clone();
