@@ -2,11 +2,13 @@
 
 mod analytics;
 mod check;
+mod gates;
 mod read;
 
 pub use analytics::{Analytics, Collector, Sink};
 pub use check::check;
 pub(crate) use check::check_cors;
+pub use gates::{Revocation, RevocationList};
 pub use read::settings;
 
 use std::collections::BTreeMap;
@@ -233,6 +235,9 @@ pub struct Auth {
     /// How many signatures each worker may check in a second that Envoy cannot check natively. Beyond it: 503.
     #[serde(default)]
     pub verification_budget: Option<u32>,
+    /// Tokens and signed API keys that are refused although nothing else is wrong with them.
+    #[serde(default)]
+    pub revocation: Option<Revocation>,
 }
 
 /// Who may call how often.

@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 mod api_keys;
 mod defaults;
 mod introspection;
+mod revocation;
 
 pub use api_keys::{ApiKey, ApiKeyList, ApiKeyScheme, ApiKeys, KeySource, KeyType, ListedKeys};
 pub use introspection::{Introspection, IntrospectionClient};
+pub use revocation::{Revocation, RevocationList, RevokedToken, Unavailable};
 
 /// Configuration of the auth filter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,6 +28,9 @@ pub struct AuthConfig {
     /// API keys: where requests carry them and which there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_keys: Option<ApiKeys>,
+    /// Tokens and signed API keys that are refused although nothing else is wrong with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<Revocation>,
     /// What is protected, and how. Absent: every request needs a valid token, or, where there is no issuer, an API
     /// key. Present: a request that matches none of the operations is refused with 404.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

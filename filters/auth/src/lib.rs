@@ -22,6 +22,7 @@ pub mod pem;
 pub mod policy;
 pub mod refusal;
 pub mod remote;
+pub mod revocation;
 pub mod signature;
 pub mod source;
 pub mod token;
@@ -45,8 +46,9 @@ use enforcer_core::{
 use crate::{
     api_keys::ApiKeys,
     config::{ApiKeyList, AuthConfig, Jwks},
-    credentials::{API_KEYS, Admitted, Credentials, Refused, Verdict},
+    credentials::{API_KEYS, Admitted, Credentials, REVOCATION, Refused, Verdict},
     policy::{Policy, Target, Wanted},
+    revocation::Revocation,
     source::Sources,
     token::Form,
     verifier::Verifier,
@@ -90,6 +92,8 @@ impl Filter for Auth {
             config.api_keys.take().map(|keys| ApiKeys::new(fetch, keys, &config, capabilities)).transpose();
         let api_keys = api_keys.map_err(|error| error.under("api_keys"))?;
         let schemes = api_keys.iter().flat_map(ApiKeys::names).map(str::to_owned).collect();
+        let fetch = FetchKey { filter: Self::NAME, id: REVOCATION };
+        let revocation = config.revocation.take().map(|config| Revocation::new(fetch, config)).transpose();
         let sources = Sources::new(mem::take(&mut config.token_sources));
         Ok(Self {
             clusters,
@@ -102,6 +106,7 @@ impl Filter for Auth {
                 sources: sources.map_err(|error| error.under("token_sources"))?,
                 forward_token: config.forward_token,
                 api_keys,
+                revocation: revocation.map_err(|error| error.under("revocation"))?,
                 verifier: Verifier::new(
                     FetchKey { filter: Self::NAME, id: 0 },
                     Form::Strict,
@@ -225,10 +230,12 @@ fn clusters(config: &AuthConfig) -> impl Iterator<Item = &String> {
         Jwks::Inline(_) | Jwks::Pem(_) => None,
     });
     let listed = config.api_keys.iter().filter_map(|keys| keys.listed.as_ref());
-    issuers.chain(listed.filter_map(|listed| match &listed.keys {
+    let listed = listed.filter_map(|listed| match &listed.keys {
         ApiKeyList::Remote(document) => Some(&document.cluster),
         ApiKeyList::Inline(_) => None,
-    }))
+    });
+    let revoked = config.revocation.iter().filter_map(|revocation| Some(&revocation.list.as_ref()?.cluster));
+    issuers.chain(listed).chain(revoked)
 }
 
 /// Choreo Connect's answer to an OPTIONS request that the API does not define.
