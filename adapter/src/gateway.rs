@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::{
     analytics,
     diagnostic::{Diagnostic, Diagnostics},
-    envoy, fetch, issuers, keys, limits,
+    envoy, fetch, gates, issuers, keys, limits,
     model::{Access, Alternative, Api, ApiModel, Backend, slug},
     openapi, passwords,
     settings::{self, ScopeRule, Settings},
@@ -226,6 +226,7 @@ impl Gateway {
             let signed = issuers::resolve(&keys.issuers, context, &mut cluster, findings);
             self.auth.api_keys = keys::resolve(keys, signed, &self.model, file, &mut cluster, findings);
         }
+        gates::resolve(&self.settings.auth, &mut self.auth, file, &mut cluster, findings);
     }
 
     fn configure_limits(&mut self, file: View<'_>, findings: &mut Diagnostics) {

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod diagnostic;
 pub mod envoy;
 pub mod fetch;
+pub mod gates;
 pub mod gateway;
 pub mod issuers;
 pub mod keys;

@@ -10,7 +10,7 @@ use enforcer_core::units::Span;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-pub(crate) use self::expect::{Deliveries, Expect, Field, Seen};
+pub(crate) use self::expect::{Deliveries, Expect, Field, Last, Seen};
 
 use crate::Error;
 use crate::tokens::TokenSpec;

@@ -2,12 +2,14 @@
 
 mod analytics;
 mod check;
+mod gates;
 mod limits;
 mod read;
 
 pub use analytics::{Analytics, Collector, Sink};
 pub use check::check;
 pub(crate) use check::check_cors;
+pub use gates::{Revocation, RevocationList};
 pub use limits::{LimitService, Limits};
 pub use read::settings;
 
@@ -238,6 +240,9 @@ pub struct Auth {
     /// Who has a password, for the definitions' schemes of `http: basic`.
     #[serde(default)]
     pub basic: Option<Basic>,
+    /// Tokens and signed API keys that are refused although nothing else is wrong with them.
+    #[serde(default)]
+    pub revocation: Option<Revocation>,
 }
 
 /// Names and passwords.

@@ -318,6 +318,30 @@ auth: {basic: {htpasswd: users.htpasswd, budget: 50ms}}
 defaults: {modules: /opt/enforcer, ca_file: /etc/ssl/ca.pem}
 ";
 
+/// Each setting reaches the filter, with the cluster of the server that it names.
+#[test]
+fn what_holds_for_genuine_credentials() {
+    let folder = Folder::new(&[("api.yaml", PETS), ("enforcer.yaml", GATES)]);
+    let output = folder.run(&["build", "api.yaml", "-t", "envoy-filters", "-o", "out"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let filters = folder.read("out/http_filters.yaml");
+    let (_, configuration) = filters.split_once("\"revocation\"").unwrap();
+    assert_snapshot!(configuration);
+    folder.write(
+        "enforcer.yaml",
+        GATES.replace("poll: 5s", "poll: 1ms").replace("https://list", "http://list"),
+    );
+    assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
+}
+
+const GATES: &str = "issuers:
+- issuer: https://a.example.com
+  jwks: https://a.example.com/jwks
+auth:
+  revocation: {tokens: [{jti: stolen}], list: {url: 'https://list.example.com/revoked', poll: 5s}}
+defaults: {modules: /opt/enforcer, ca_file: /etc/ssl/ca.pem}
+";
+
 #[test]
 fn passwords_that_cannot_be_used() {
     let definition = api("servers: [{url: https://x.example.com}]

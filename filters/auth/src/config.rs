@@ -12,10 +12,12 @@ mod api_keys;
 mod basic;
 mod defaults;
 mod introspection;
+mod revocation;
 
 pub use api_keys::{ApiKey, ApiKeyList, ApiKeyScheme, ApiKeys, KeySource, KeyType, ListedKeys};
 pub use basic::Basic;
 pub use introspection::{Introspection, IntrospectionClient};
+pub use revocation::{Revocation, RevocationList, RevokedToken, Unavailable};
 
 /// Configuration of the auth filter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +33,9 @@ pub struct AuthConfig {
     /// Names and passwords.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub basic: Option<Basic>,
+    /// Tokens and signed API keys that are refused although nothing else is wrong with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<Revocation>,
     /// What is protected, and how. Absent: every request needs a valid token, or, where there is no issuer, one of
     /// the other credentials. Present: a request that matches none of the operations is refused with 404.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

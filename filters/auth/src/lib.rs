@@ -25,6 +25,7 @@ pub mod pem;
 pub mod policy;
 pub mod refusal;
 pub mod remote;
+pub mod revocation;
 pub mod signature;
 pub mod source;
 pub mod token;
@@ -49,8 +50,9 @@ use crate::{
     api_keys::ApiKeys,
     basic::Basic,
     config::{ApiKeyList, AuthConfig, Jwks},
-    credentials::{API_KEYS, Admitted, Credentials, Refused, Verdict},
+    credentials::{API_KEYS, Admitted, Credentials, REVOCATION, Refused, Verdict},
     policy::{Offered, Policy, Target, Wanted},
+    revocation::Revocation,
     source::Sources,
     token::Form,
     verifier::Verifier,
@@ -101,6 +103,8 @@ impl Filter for Auth {
             key_schemes: api_keys.iter().flat_map(ApiKeys::names).map(str::to_owned).collect(),
             basic: basic.is_some(),
         };
+        let fetch = FetchKey { filter: Self::NAME, id: REVOCATION };
+        let revocation = config.revocation.take().map(|config| Revocation::new(fetch, config)).transpose();
         let sources = Sources::new(mem::take(&mut config.token_sources));
         Ok(Self {
             clusters,
@@ -114,6 +118,7 @@ impl Filter for Auth {
                 forward_token: config.forward_token,
                 api_keys,
                 basic,
+                revocation: revocation.map_err(|error| error.under("revocation"))?,
                 verifier: Verifier::new(
                     FetchKey { filter: Self::NAME, id: 0 },
                     Form::Strict,
@@ -237,10 +242,12 @@ fn clusters(config: &AuthConfig) -> impl Iterator<Item = &String> {
         Jwks::Inline(_) | Jwks::Pem(_) => None,
     });
     let listed = config.api_keys.iter().filter_map(|keys| keys.listed.as_ref());
-    issuers.chain(listed.filter_map(|listed| match &listed.keys {
+    let listed = listed.filter_map(|listed| match &listed.keys {
         ApiKeyList::Remote(document) => Some(&document.cluster),
         ApiKeyList::Inline(_) => None,
-    }))
+    });
+    let revoked = config.revocation.iter().filter_map(|revocation| Some(&revocation.list.as_ref()?.cluster));
+    issuers.chain(listed).chain(revoked)
 }
 
 /// Choreo Connect's answer to an OPTIONS request that the API does not define.

@@ -18,6 +18,7 @@ use crate::{
     introspection::{Answer, Asker},
     keys::{Keys, Lookup},
     refusal::{Claimed, Refusal},
+    revocation::Fingerprints,
     source::is_token_byte,
     token::{Form, Malformed, Token},
     wso2::Grants,
@@ -59,6 +60,8 @@ pub struct Verified {
     pub headers: Vec<(String, String)>,
     /// Of an API key: what it may be used for.
     pub grants: Option<Grants>,
+    /// By what it may be revoked.
+    pub prints: Fingerprints,
     kid: Option<String>,
     /// The keys that it was verified with: when others are in use, it must be verified again.
     generation: u32,
@@ -258,7 +261,8 @@ impl Verifier {
         let grants = (self.form == Form::Padded).then(|| Grants::read(claims, &caller));
         let caller = Part::new(caller);
         let kid = jws.header.kid.clone();
-        Ok((Verified { issuer, caller, headers, grants, kid, generation }, expires))
+        let prints = Fingerprints::of(claims.get("jti").and_then(Value::as_str), jws.signed.as_bytes());
+        Ok((Verified { issuer, caller, headers, grants, prints, kid, generation }, expires))
     }
 
     /// Remembers what an authorization server says of a token.
@@ -280,8 +284,17 @@ impl Verifier {
                 let caller = claims::caller(&claims, config);
                 let headers = claim_headers(config, &caller);
                 let caller = Part::new(caller);
-                let verified =
-                    Verified { issuer: *issuer, caller, headers, grants: None, kid: None, generation: 0 };
+                // No part of such a token can be told from its signature; one that is a JWT is known by both.
+                let prints = Fingerprints::of(claims.get("jti").and_then(Value::as_str), signed_part(&token));
+                let verified = Verified {
+                    issuer: *issuer,
+                    caller,
+                    headers,
+                    grants: None,
+                    prints,
+                    kid: None,
+                    generation: 0,
+                };
                 let expires = expires.min(now.saturating_add(asker.max_age()));
                 self.verified.insert(&token, Rc::new(verified), expires);
             }
@@ -306,6 +319,15 @@ impl Verifier {
         if let Some(issuer) = issuer {
             issuer.keys.on_fetched(reply, cx);
         }
+    }
+}
+
+/// What is signed of a token in three parts; all of any other.
+fn signed_part(token: &[u8]) -> &[u8] {
+    let mut dots = token.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at);
+    match (dots.next(), dots.next(), dots.next()) {
+        (Some(_), Some(end), None) => token.get(..end).unwrap_or(token),
+        _ => token,
     }
 }
 
