@@ -17,6 +17,7 @@ mod limits;
 pub mod model;
 pub mod openapi;
 pub mod output;
+pub mod report;
 pub mod schema;
 pub mod settings;
 pub mod source;
