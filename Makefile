@@ -31,6 +31,7 @@ TOOLCHAIN := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 WASM_BINDGEN := $(shell sed -n '/^name = "wasm-bindgen"$$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
 WASM_RUNNER := $(TOOLS)/wasm-bindgen-$(WASM_BINDGEN)/bin/wasm-bindgen-test-runner
 DENY := $(TOOLS)/cargo-deny-0.20.2/bin/cargo-deny
+PLAYWRIGHT := $(TOOLS)/playwright-1.65.2
 OHA := $(TOOLS)/oha-1.16.0/bin/oha
 
 .PHONY: help
@@ -58,7 +59,7 @@ test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, documentation,
 	@$(MAKE) --no-print-directory cases
 
 .PHONY: test-services
-test-services: test-observability ## What needs servers of others, installed where they are missing and that is allowed
+test-services: test-observability test-report ## What needs servers of others, installed where they are missing and that is allowed
 
 .PHONY: test-observability
 test-observability: wasm $(ENVOY_NEEDED) ## 200,000 events counted; rules and dashboard before promtool and Prometheus (Debian's `prometheus`)
@@ -68,6 +69,18 @@ test-observability: wasm $(ENVOY_NEEDED) ## 200,000 events counted; rules and da
 	fi
 	@$(CARGO) test --workspace --test it -- observability analytics --nocapture
 	@EVENTS=200000 $(CARGO) test --workspace --test counted -- --nocapture
+
+.PHONY: test-report
+test-report: ## The page of `enforcer report` in headless Chromium (Debian's `chromium`, Playwright from PyPI)
+	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		{ apt-get update && apt-get install --yes --no-install-recommends chromium; } >/dev/null 2>&1 || \
+			echo "test-report: Debian's \`chromium\` could not be installed; what needs it is skipped"; \
+	fi
+	@if ! [ -x $(PLAYWRIGHT)/bin/playwright ]; then \
+		{ $(PYTHON) -m venv $(PLAYWRIGHT) && $(PLAYWRIGHT)/bin/pip install playwright==1.65.2; } >/dev/null 2>&1 || \
+			echo "test-report: PyPI's \`playwright\` could not be installed; what needs it is skipped"; \
+	fi
+	@PATH=$(PLAYWRIGHT)/bin:$$PATH $(CARGO) test --workspace --test it -- report --nocapture
 
 .PHONY: cases
 cases: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## tests/cases on the harness, on Envoy and on the oldest Envoy we support; CASE=substring

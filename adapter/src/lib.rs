@@ -19,6 +19,7 @@ pub mod model;
 pub mod openapi;
 pub mod output;
 pub mod passwords;
+pub mod report;
 pub mod schema;
 pub mod settings;
 pub mod source;

@@ -16,6 +16,8 @@ mod folder;
 #[cfg(test)]
 mod observability;
 #[cfg(test)]
+mod report;
+#[cfg(test)]
 mod routes;
 #[cfg(test)]
 mod schemas;

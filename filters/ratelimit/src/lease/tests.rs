@@ -1,3 +1,5 @@
+#![expect(clippy::arithmetic_side_effects, reason = "an overflow would fail the test, as it should")]
+
 #[cfg(target_arch = "wasm32")]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
