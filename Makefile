@@ -58,24 +58,28 @@ test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, documentation,
 	@$(MAKE) --no-print-directory test-node
 	@$(MAKE) --no-print-directory cases
 
+# The package of Debian that a command is in, installed where it is missing and that is allowed.
+debian = if ! command -v $(2) >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	{ apt-get update && apt-get install --yes --no-install-recommends $(1); } >/dev/null 2>&1 || \
+		echo "Debian's \`$(1)\` could not be installed; what needs it is skipped"; \
+	fi
+
 .PHONY: test-services
-test-services: test-observability test-report ## What needs servers of others, installed where they are missing and that is allowed
+test-services: test-observability test-report test-distributed ## What needs servers of others, installed where they are missing and that is allowed
+=======
+test-services: test-observability test-distributed ## What needs servers of others, installed where they are missing and that is allowed
+>>>>>>> limits
 
 .PHONY: test-observability
 test-observability: wasm $(ENVOY_NEEDED) ## 200,000 events counted; rules and dashboard before promtool and Prometheus (Debian's `prometheus`)
-	@if ! command -v promtool >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		{ apt-get update && apt-get install --yes --no-install-recommends prometheus; } >/dev/null 2>&1 || \
-			echo "test-observability: Debian's \`prometheus\` could not be installed; what needs it is skipped"; \
-	fi
+	@$(call debian,prometheus,promtool)
 	@$(CARGO) test --workspace --test it -- observability analytics --nocapture
 	@EVENTS=200000 $(CARGO) test --workspace --test counted -- --nocapture
 
+<<<<<<< HEAD
 .PHONY: test-report
 test-report: ## The page of `enforcer report` in headless Chromium (Debian's `chromium`, Playwright from PyPI)
-	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		{ apt-get update && apt-get install --yes --no-install-recommends chromium; } >/dev/null 2>&1 || \
-			echo "test-report: Debian's \`chromium\` could not be installed; what needs it is skipped"; \
-	fi
+	@$(call debian,chromium,chromium)
 	@if ! [ -x $(PLAYWRIGHT)/bin/playwright ]; then \
 		{ $(PYTHON) -m venv $(PLAYWRIGHT) && $(PLAYWRIGHT)/bin/pip install playwright==1.65.2; } >/dev/null 2>&1 || \
 			echo "test-report: PyPI's \`playwright\` could not be installed; what needs it is skipped"; \

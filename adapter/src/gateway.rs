@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::{
     analytics,
     diagnostic::{Diagnostic, Diagnostics},
-    envoy, fetch, gates, issuers, keys, limits,
+    envoy, fetch, gates, imports, issuers, keys, limits,
     model::{Access, Alternative, Api, ApiModel, Backend, slug},
     openapi, passwords,
     settings::{self, ScopeRule, Settings},
@@ -82,8 +82,13 @@ impl Gateway {
             Some(path) => findings.take(Source::read(path).and_then(|source| parse(&source)))?,
             None => findings.take(parse(&Source::new("enforcer.yaml", "")))?,
         };
-        let settings = settings::settings(&document, findings)?;
+        let mut settings = settings::settings(&document, findings)?;
         let backend = default_backend(&settings, document.view(), findings);
+        let folder = input.settings.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        let list = document.view().descend(["limits", "imports"]);
+        for (name, tier) in imports::tiers(&settings.limits.imports, folder, list, findings) {
+            settings.tiers.entry(name).or_insert(tier);
+        }
         let mut files: BTreeSet<PathBuf> =
             input.settings.iter().filter_map(|path| path.canonicalize().ok()).collect();
         let context =
@@ -100,7 +105,7 @@ impl Gateway {
         apis.sort_by(|a, b| (&a.name, &a.version, &a.base_path).cmp(&(&b.name, &b.version, &b.base_path)));
         distinct_locations(&apis, findings);
         known_schemes(&settings, &apis, document.view(), findings);
-        let folder = input.settings.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        files.extend(settings.limits.imports.iter().filter_map(|file| folder.join(file).canonicalize().ok()));
         let key_files = settings.all_issuers().filter_map(|issuer| issuers::key_file(issuer, folder));
         files.extend(key_files.filter_map(|path| path.canonicalize().ok()));
         files.extend(passwords::file(&settings, folder).and_then(|path| path.canonicalize().ok()));

@@ -12,6 +12,7 @@ pub mod envoy;
 pub mod fetch;
 pub mod gates;
 pub mod gateway;
+mod imports;
 pub mod issuers;
 pub mod keys;
 mod limits;

@@ -27,6 +27,10 @@ pub struct Limits {
     /// Who may not call at all.
     #[serde(default)]
     pub blocked: Vec<Blocked>,
+    /// Files with further tiers: `policies.yaml` of WSO2's microgateway, or policies that API Manager exported. Those of
+    /// `tiers` go before them.
+    #[serde(default)]
+    pub imports: Vec<String>,
     /// Who counts for several Envoys together: the policies with `shared: true`.
     #[serde(default)]
     pub service: Option<LimitService>,

@@ -11,6 +11,7 @@ pub use check::check;
 pub(crate) use check::check_cors;
 pub use gates::{Revocation, RevocationList};
 pub use limits::{LimitService, Limits};
+pub(crate) use read::read_value;
 pub use read::settings;
 
 use std::collections::BTreeMap;

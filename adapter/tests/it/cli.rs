@@ -152,6 +152,9 @@ fn limits_that_cannot_hold() {
         "limits: {policies: [{name: a, key: [{claim: plan}], tier: Gold, tier_from: {claim: tier}}]}",
         "limits: {blocked: [{name: a, when: [{part: client_ip, is: {cidr: 10.0.0.0/33}}]}]}",
         "limits: {max_keys: 4000000000}",
+        "limits: {policies: [{name: a, key: [client_ip], tier: Gold, shared: true}]}",
+        "limits: {service: {url: 'ratelimit:8081'}}",
+        "limits: {service: {url: 'http://ratelimit:8081', timeout: 0s}}",
     ] {
         insta::allow_duplicates! {
             insta::with_settings!({snapshot_suffix => insta_name(mistake)}, {

@@ -13,6 +13,7 @@ mod envoy;
 mod examples;
 #[cfg(test)]
 mod folder;
+mod imports;
 #[cfg(test)]
 mod observability;
 #[cfg(test)]

@@ -238,3 +238,6 @@ impl Desk {
 pub fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX) / MILLISECOND
 }
+
+#[cfg(test)]
+mod tests;
