@@ -66,9 +66,6 @@ debian = if ! command -v $(2) >/dev/null && [ "$$(id -u)" = 0 ] && command -v ap
 
 .PHONY: test-services
 test-services: test-observability test-report test-distributed ## What needs servers of others, installed where they are missing and that is allowed
-=======
-test-services: test-observability test-distributed ## What needs servers of others, installed where they are missing and that is allowed
->>>>>>> limits
 
 .PHONY: test-observability
 test-observability: wasm $(ENVOY_NEEDED) ## 200,000 events counted; rules and dashboard before promtool and Prometheus (Debian's `prometheus`)
@@ -76,7 +73,6 @@ test-observability: wasm $(ENVOY_NEEDED) ## 200,000 events counted; rules and da
 	@$(CARGO) test --workspace --test it -- observability analytics --nocapture
 	@EVENTS=200000 $(CARGO) test --workspace --test counted -- --nocapture
 
-<<<<<<< HEAD
 .PHONY: test-report
 test-report: ## The page of `enforcer report` in headless Chromium (Debian's `chromium`, Playwright from PyPI)
 	@$(call debian,chromium,chromium)
