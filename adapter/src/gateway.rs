@@ -22,7 +22,7 @@ use serde::Deserialize as _;
 use serde_json::json;
 
 use crate::{
-    analytics,
+    analytics, certificates,
     diagnostic::{Diagnostic, Diagnostics},
     envoy, fetch, issuers, keys, limits,
     model::{Access, Alternative, Api, ApiModel, Backend, slug},
@@ -101,6 +101,8 @@ impl Gateway {
         let folder = input.settings.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
         let key_files = settings.all_issuers().filter_map(|issuer| issuers::key_file(issuer, folder));
         files.extend(key_files.filter_map(|path| path.canonicalize().ok()));
+        let certificates = certificates::files(&settings, folder);
+        files.extend(certificates.filter_map(|path| path.canonicalize().ok()));
         files.extend(passwords::file(&settings, folder).and_then(|path| path.canonicalize().ok()));
         let mut gateway = Self {
             backends: Vec::new(),
@@ -131,6 +133,9 @@ impl Gateway {
         gateway.find_keys(document.view(), context, findings);
         let basic = passwords::resolve(&gateway.settings, &gateway.model, folder, document.view(), findings);
         gateway.auth.basic = basic;
+        let known =
+            certificates::resolve(&gateway.settings, &gateway.model, folder, document.view(), findings);
+        gateway.auth.client_certificates = known;
         gateway.configure_auth(document.view(), findings);
         gateway.ratelimit = limits::configure(&gateway.model, &gateway.settings, document.view(), findings);
         gateway.configure_analytics(document.view(), findings);
@@ -391,6 +396,7 @@ fn all_requirements(access: &Access, rule: ScopeRule) -> Vec<Requirement> {
         jwt: way.token.as_ref().map(|scopes| token(&way.issuer, scopes)),
         api_keys: way.keys.iter().map(keys::scheme_name).collect(),
         basic: way.basic,
+        certificate: way.certificate,
     };
     access.0.iter().map(one).collect()
 }

@@ -90,6 +90,8 @@ pub struct Alternative {
     pub keys: Vec<KeySource>,
     /// A name and its password.
     pub basic: bool,
+    /// A client certificate that is known.
+    pub certificate: bool,
 }
 
 impl Alternative {

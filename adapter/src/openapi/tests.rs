@@ -115,6 +115,15 @@ fn passwords_are_asked_for_where_the_settings_say_who_has_one() {
 }
 
 #[test]
+fn certificates_are_asked_for_where_the_settings_say_which_are_known() {
+    let known = "auth: {client_certificates: {known: []}}";
+    let certificate = Alternative { certificate: true, ..Alternative::default() };
+    assert_eq!(access("security: [{tls: []}]", "", known), Access(vec![certificate.clone()]));
+    let together = Alternative { token: Some(Vec::new()), ..certificate };
+    assert_eq!(access("security: [{oauth: [], tls: []}]", "", known), Access(vec![together]));
+}
+
+#[test]
 fn an_openid_scheme_means_its_own_issuer() {
     let settings =
         "issuers: [{issuer: 'https://staff.example.com/'}, {issuer: 'https://customers.example.com'}]";

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod analytics;
 #[cfg(test)]
+mod certificates;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod corpora;

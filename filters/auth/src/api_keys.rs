@@ -161,6 +161,8 @@ impl ApiKeys {
         }
         match (&mut self.signed, &mut self.listed) {
             (Some(signed), _) if is_signed(key) => match signed.verify(key, cx, may_wait) {
+                // Who holds a key shows nothing else.
+                verifier::Outcome::Verified(key) if key.bound.is_some() => Refusal::Bound.into(),
                 verifier::Outcome::Verified(key) => {
                     let grants = key.grants.as_ref().ok_or(KeyProblem::Unknown);
                     grants

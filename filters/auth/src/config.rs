@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 
 mod api_keys;
 mod basic;
+mod certificates;
 mod defaults;
 mod introspection;
 
 pub use api_keys::{ApiKey, ApiKeyList, ApiKeyScheme, ApiKeys, KeySource, KeyType, ListedKeys};
 pub use basic::Basic;
+pub use certificates::{CertificateSource, ClientCertificates, KnownCertificate, PemHeader, TrustedProxies};
 pub use introspection::{Introspection, IntrospectionClient};
 
 /// Configuration of the auth filter.
@@ -31,6 +33,9 @@ pub struct AuthConfig {
     /// Names and passwords.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub basic: Option<Basic>,
+    /// Client certificates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificates: Option<ClientCertificates>,
     /// What is protected, and how. Absent: every request needs a valid token, or, where there is no issuer, one of
     /// the other credentials. Present: a request that matches none of the operations is refused with 404.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -278,6 +283,9 @@ pub struct Requirement {
     /// A name and its password.
     #[serde(default, skip_serializing_if = "defaults::is_false")]
     pub basic: bool,
+    /// A client certificate that is known.
+    #[serde(default, skip_serializing_if = "defaults::is_false")]
+    pub certificate: bool,
 }
 
 /// What a bearer token must satisfy.

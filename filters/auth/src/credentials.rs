@@ -16,6 +16,7 @@ use enforcer_core::{
 use crate::{
     api_keys::{self, ApiKeys},
     basic::Basic,
+    certificates::Certificates,
     config::Requirement,
     policy::{Alternatives, Policy, Target},
     refusal::{Claimed, KeyProblem, PasswordProblem, Refusal},
@@ -34,6 +35,7 @@ pub struct Credentials {
     pub forward_token: bool,
     pub api_keys: Option<ApiKeys>,
     pub basic: Option<Basic>,
+    pub certificates: Certificates,
 }
 
 /// Why a caller is refused, and what a refused token says of itself.
@@ -166,6 +168,9 @@ impl Credentials {
             let basic = self.basic.as_mut().ok_or(PasswordProblem::Missing)?;
             others.insert(0, basic.find(cx)?);
         }
+        if requirement.certificate {
+            others.push(self.certificates.find(asking.policy.api(asking.target), cx)?);
+        }
         Ok(Admitted { token: asking.token.take().filter(|_| requirement.jwt.is_some()), others })
     }
 
@@ -178,7 +183,15 @@ impl Credentials {
         if asking.token.is_none() && asking.no_token.is_none() {
             match self.sources.find(asking.headers) {
                 Ok(Some(carried)) => match self.verifier.verify(carried.text, cx, asking.may_wait) {
-                    Outcome::Verified(verified) => asking.token = Some(Bearer { verified, carried }),
+                    Outcome::Verified(verified) => {
+                        let bound = verified.bound.as_ref();
+                        if bound.is_none_or(|fingerprint| self.certificates.is_shown(fingerprint, cx)) {
+                            asking.token = Some(Bearer { verified, carried });
+                        } else {
+                            let claimed = verified.claimed();
+                            asking.no_token = Some(Refused { refusal: Refusal::Bound, claimed });
+                        }
+                    }
                     Outcome::Refused(refusal, claimed) => {
                         asking.no_token = Some(Refused { refusal, claimed })
                     }
@@ -219,6 +232,7 @@ impl Credentials {
         if let Some(basic) = &self.basic {
             basic.places().for_each(|place| removal.add_if_held(place, headers));
         }
+        self.certificates.places().for_each(|place| removal.add_if_held(place, headers));
         removal.finish(headers);
     }
 
@@ -243,7 +257,8 @@ impl Admitted<'_> {
         self.token.as_ref().map_or(&[], |token| &token.verified.headers)
     }
 
-    /// Who calls, by all credentials together; where two tell the same, the first counts: a token, a password, a key.
+    /// Who calls, by all credentials together; where two tell the same, the first counts: a token, a password, a key, a
+    /// certificate.
     pub fn caller(&self) -> Part<Caller> {
         let token = self.token.as_ref().map(|token| &token.verified.caller);
         let (first, others) = match (token, self.others.as_slice()) {

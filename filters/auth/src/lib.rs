@@ -4,13 +4,14 @@
 //! which credentials are looked at ([`credentials`]). A token is found ([`source`]) and taken apart ([`token`]), its
 //! claims are checked ([`claims`]), its issuer's key is found ([`keys`]) and its signature checked ([`jwk`],
 //! [`signature`]); [`verifier`] does it once for each token. An API key is found in its list ([`api_keys`]), a name and
-//! password in a file of them ([`basic`]). What was
+//! password in a file of them ([`basic`]), a client certificate among those that are known ([`certificates`]). What was
 //! learnt goes down the chain as the identity and, where configured, to the backend in headers; the credentials
 //! themselves stay here.
 
 pub mod api_keys;
 pub mod basic;
 pub mod budget;
+pub mod certificates;
 pub mod claims;
 pub mod config;
 pub mod credentials;
@@ -48,6 +49,7 @@ use enforcer_core::{
 use crate::{
     api_keys::ApiKeys,
     basic::Basic,
+    certificates::Certificates,
     config::{ApiKeyList, AuthConfig, Jwks},
     credentials::{API_KEYS, Admitted, Credentials, Refused, Verdict},
     policy::{Offered, Policy, Target, Wanted},
@@ -100,7 +102,10 @@ impl Filter for Auth {
         let offered = Offered {
             key_schemes: api_keys.iter().flat_map(ApiKeys::names).map(str::to_owned).collect(),
             basic: basic.is_some(),
+            certificates: config.client_certificates.is_some(),
         };
+        let certificates = config.client_certificates.take().map(Certificates::new).transpose();
+        let certificates = certificates.map_err(|error| error.under("client_certificates"))?;
         let sources = Sources::new(mem::take(&mut config.token_sources));
         Ok(Self {
             clusters,
@@ -114,6 +119,7 @@ impl Filter for Auth {
                 forward_token: config.forward_token,
                 api_keys,
                 basic,
+                certificates: certificates.unwrap_or_default(),
                 verifier: Verifier::new(
                     FetchKey { filter: Self::NAME, id: 0 },
                     Form::Strict,

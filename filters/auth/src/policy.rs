@@ -35,6 +35,7 @@ pub struct Offered {
     pub key_schemes: Vec<String>,
     /// Names and passwords.
     pub basic: bool,
+    pub certificates: bool,
 }
 
 /// An API, and what is published of its operations once they are called.
@@ -90,7 +91,9 @@ impl Offered {
     fn each(&self) -> Vec<Requirement> {
         let key = |name: &String| Requirement { api_keys: vec![name.clone()], ..Requirement::default() };
         let basic = self.basic.then(|| Requirement { basic: true, ..Requirement::default() });
-        self.key_schemes.iter().map(key).chain(basic).collect()
+        let certificate =
+            self.certificates.then(|| Requirement { certificate: true, ..Requirement::default() });
+        self.key_schemes.iter().map(key).chain(basic).chain(certificate).collect()
     }
 }
 
@@ -150,6 +153,10 @@ impl Policy {
             if requirement.basic && !self.offered.basic {
                 let problem = "nobody has a password: name somebody in `basic.htpasswd`";
                 return Err(ConfigError::at(format!("[{index}].basic"), problem));
+            }
+            if requirement.certificate && !self.offered.certificates {
+                let problem = "no certificate is known: name one in `client_certificates.known`";
+                return Err(ConfigError::at(format!("[{index}].certificate"), problem));
             }
         }
         Ok(())

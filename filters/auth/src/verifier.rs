@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::{
     budget::Budget,
+    certificates::Fingerprint,
     claims,
     config::{Algorithm, AuthConfig, Issuer, Jwks},
     introspection::{Answer, Asker},
@@ -57,6 +58,8 @@ pub struct Verified {
     pub caller: Part<Caller>,
     /// Claims for the backend: header and value.
     pub headers: Vec<(String, String)>,
+    /// The client certificate without which it is worth nothing.
+    pub bound: Option<Fingerprint>,
     /// Of an API key: what it may be used for.
     pub grants: Option<Grants>,
     kid: Option<String>,
@@ -255,7 +258,8 @@ impl Verifier {
         let grants = (self.form == Form::Padded).then(|| Grants::read(claims, &caller));
         let caller = Part::new(caller);
         let kid = jws.header.kid.clone();
-        Ok((Verified { issuer, caller, headers, grants, kid, generation }, expires))
+        let bound = claims::bound(claims)?;
+        Ok((Verified { issuer, caller, headers, bound, grants, kid, generation }, expires))
     }
 
     /// Remembers what an authorization server says of a token.
@@ -269,16 +273,18 @@ impl Verifier {
             Answer::Inactive => Err(Refusal::Inactive),
             Answer::Active(claims) => claims::of_answer(claims, config).and_then(|claims| {
                 let expires = claims::check(&claims, config, now)?;
-                Ok((claims, expires))
+                let bound = claims::bound(&claims)?;
+                Ok((claims, bound, expires))
             }),
         };
         match checked {
-            Ok((claims, expires)) => {
+            Ok((claims, bound, expires)) => {
                 let caller = claims::caller(&claims, config);
                 let headers = claim_headers(config, &caller);
                 let caller = Part::new(caller);
+                let (grants, kid) = (None, None);
                 let verified =
-                    Verified { issuer: *issuer, caller, headers, grants: None, kid: None, generation: 0 };
+                    Verified { issuer: *issuer, caller, headers, bound, grants, kid, generation: 0 };
                 let expires = expires.min(now.saturating_add(asker.max_age()));
                 self.verified.insert(&token, Rc::new(verified), expires);
             }

@@ -115,6 +115,7 @@ fn scene(file: &CaseFile, case: &Case) -> Result<Scene, Error> {
         root_id: file.root_id.as_ref().unwrap_or(&file.module).clone(),
         configuration: template::json(case.configuration.as_ref().unwrap_or(&file.configuration), &names)?,
         workers: file.workers,
+        tls: file.tls,
         services,
     })
 }
@@ -302,7 +303,9 @@ fn wire(request: &Request, names: &CaseNames<'_>) -> Result<WireRequest, Error> 
         }
     };
     let (path, host) = (bytes(&request.path)?, bytes(&request.host)?);
-    Ok(WireRequest { method: request.method.clone(), path, host, headers, body })
+    let certified = |name: &String| Ok::<_, Error>(Key::named(name)?.keys.certified()?);
+    let certificate = request.certificate.as_ref().map(certified).transpose()?;
+    Ok(WireRequest { method: request.method.clone(), path, host, headers, body, certificate })
 }
 
 fn push_all(
