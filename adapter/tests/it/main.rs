@@ -20,4 +20,6 @@ mod observability;
 #[cfg(test)]
 mod routes;
 #[cfg(test)]
+mod sandbox;
+#[cfg(test)]
 mod schemas;

@@ -14,7 +14,8 @@ use hmac_sha256::HMAC;
 use serde::Deserialize;
 
 use crate::{
-    config::{self, Api, ApiKeyList, AuthConfig, KeyType, ListedKeys, RemoteDocument, TokenSource},
+    config::{self, Api, ApiKeyList, AuthConfig, ListedKeys, RemoteDocument, TokenSource},
+    key_type::KeyType,
     net::{self, Network},
     refusal::{Claimed, KeyProblem, Refusal},
     remote::{Document, Kind, Remote},
@@ -37,7 +38,7 @@ pub struct ApiKeys {
 struct Scheme {
     name: String,
     sources: Sources,
-    kind: KeyType,
+    kind: config::KeyType,
 }
 
 /// Keys that are listed.
@@ -79,8 +80,8 @@ struct ApiKey {
 /// What came of a scheme's place in a request.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Who calls.
-    Good(Part<Caller>),
+    /// Who calls, and which backend the key is for.
+    Good(Part<Caller>, KeyType),
     Refused(Refusal, Claimed),
     /// The list, or what would verify the key, is being fetched.
     Wait(FetchKey, Duration),
@@ -155,7 +156,7 @@ impl ApiKeys {
         };
         if let Some(key) = self.listed.as_ref().and_then(|listed| listed.find(key, cx)) {
             return match key.check(api, cx) {
-                Ok(()) => Outcome::Good(key.caller.clone()),
+                Ok(()) => Outcome::Good(key.caller.clone(), KeyType::default()),
                 Err(problem) => problem.into(),
             };
         }
@@ -164,10 +165,11 @@ impl ApiKeys {
                 // Who holds a key shows nothing else.
                 verifier::Outcome::Verified(key) if key.bound.is_some() => Refusal::Bound.into(),
                 verifier::Outcome::Verified(key) => {
+                    let key_type = key.key_type;
                     let grants = key.grants.as_ref().ok_or(KeyProblem::Unknown);
                     grants
                         .and_then(|grants| grants.check(kind, api, cx))
-                        .map_or_else(Into::into, Outcome::Good)
+                        .map_or_else(Into::into, |caller| Outcome::Good(caller, key_type))
                 }
                 verifier::Outcome::Refused(refusal, claimed) => Outcome::Refused(refusal, claimed),
                 verifier::Outcome::Wait(on, deadline) => Outcome::Wait(on, deadline),

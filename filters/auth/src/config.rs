@@ -248,9 +248,25 @@ pub struct Api {
     /// one of the other credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security: Option<Vec<Requirement>>,
+    /// Backends for production and for sandbox keys. Absent: one for all, which routes choose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clusters: Option<Clusters>,
     /// Empty: everything below the base path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub operations: Vec<Operation>,
+}
+
+/// An API's backends. Where both are there, `x-wso2-cluster-header` tells Envoy's routes which of them it is
+/// (`cluster_header`, or a route that matches it). A credential whose `keytype` has none is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Clusters {
+    /// The Envoy cluster for `keytype: PRODUCTION`, for credentials that have none, and for callers without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub production: Option<String>,
+    /// The Envoy cluster for `keytype: SANDBOX`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
 }
 
 /// One operation of an API.

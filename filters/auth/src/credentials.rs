@@ -18,6 +18,7 @@ use crate::{
     basic::Basic,
     certificates::Certificates,
     config::Requirement,
+    key_type::KeyType,
     policy::{Alternatives, Policy, Target},
     refusal::{Claimed, KeyProblem, PasswordProblem, Refusal},
     source::{Carried, Removal, Several, Sources},
@@ -62,6 +63,8 @@ pub struct Admitted<'h> {
     token: Option<Bearer<'h>>,
     /// Who calls, by each of the others.
     others: Vec<Part<Caller>>,
+    /// Which backend an API key is for.
+    key_type: KeyType,
 }
 
 /// A token that was verified, and where it was.
@@ -122,7 +125,7 @@ impl Credentials {
             Some(refused) if !anonymous => Verdict::Refused(refused),
             Some(refused) if refused.refusal.rank() > 0 => match asking.token {
                 // Good, and only not good enough for the other alternatives.
-                token @ Some(_) => Verdict::Admitted(Admitted { token, others: Vec::new() }),
+                token @ Some(_) => Verdict::Admitted(Admitted { token, ..Admitted::default() }),
                 None => Verdict::Refused(refused),
             },
             _ => self.volunteered(&mut asking, cx),
@@ -135,7 +138,7 @@ impl Credentials {
             return Verdict::Anonymous;
         }
         match self.bearer(asking, cx) {
-            Ok(_) => Verdict::Admitted(Admitted { token: asking.token.take(), others: Vec::new() }),
+            Ok(_) => Verdict::Admitted(Admitted { token: asking.token.take(), ..Admitted::default() }),
             Err(Stop::Refused(refused)) if refused.refusal == Refusal::Missing => Verdict::Anonymous,
             Err(Stop::Refused(refused)) => Verdict::Refused(refused),
             Err(Stop::Wait(on, deadline)) => Verdict::Wait(on, deadline),
@@ -156,8 +159,13 @@ impl Credentials {
                 .map_err(|refusal| Stop::refused(refusal, verified.claimed()))?;
         }
         let mut keys: Vec<Part<Caller>> = Vec::new();
+        let mut key_type = KeyType::Unsaid;
         for scheme in &requirement.api_keys {
-            let key = self.key(scheme, asking, cx)?;
+            let (key, of_key) = self.key(scheme, asking, cx)?;
+            // Of two keys that differ the second says where to: they are of one consumer.
+            if of_key != KeyType::Unsaid {
+                key_type = of_key;
+            }
             if keys.first().is_some_and(|other| other.consumer != key.consumer) {
                 return Err(KeyProblem::Mixed.into());
             }
@@ -171,7 +179,7 @@ impl Credentials {
         if requirement.certificate {
             others.push(self.certificates.find(asking.policy.api(asking.target), cx)?);
         }
-        Ok(Admitted { token: asking.token.take().filter(|_| requirement.jwt.is_some()), others })
+        Ok(Admitted { token: asking.token.take().filter(|_| requirement.jwt.is_some()), others, key_type })
     }
 
     /// The request's token, looked at once.
@@ -205,10 +213,15 @@ impl Credentials {
         asking.token.as_ref().ok_or_else(|| Stop::Refused(Box::new(refused())))
     }
 
-    fn key(&mut self, scheme: &str, asking: &Asking<'_, '_>, cx: &mut Cx<'_>) -> Result<Part<Caller>, Stop> {
+    fn key(
+        &mut self,
+        scheme: &str,
+        asking: &Asking<'_, '_>,
+        cx: &mut Cx<'_>,
+    ) -> Result<(Part<Caller>, KeyType), Stop> {
         let Some(keys) = &mut self.api_keys else { return Err(KeyProblem::Missing.into()) };
         match keys.find(scheme, asking.policy.api(asking.target), cx, asking.may_wait) {
-            api_keys::Outcome::Good(key) => Ok(key),
+            api_keys::Outcome::Good(key, key_type) => Ok((key, key_type)),
             api_keys::Outcome::Refused(refusal, claimed) => Err(Stop::refused(refusal, claimed)),
             api_keys::Outcome::Wait(on, deadline) => Err(Stop::Wait(on, deadline)),
         }
@@ -255,6 +268,12 @@ impl Admitted<'_> {
     /// Claims for the backend: header and value.
     pub fn headers(&self) -> &[(String, String)] {
         self.token.as_ref().map_or(&[], |token| &token.verified.headers)
+    }
+
+    /// Which backend they are for: a token says it before a key.
+    pub fn key_type(&self) -> KeyType {
+        let of_token = self.token.as_ref().map(|token| token.verified.key_type);
+        of_token.filter(|of_token| *of_token != KeyType::Unsaid).unwrap_or(self.key_type)
     }
 
     /// Who calls, by all credentials together; where two tell the same, the first counts: a token, a password, a key, a

@@ -20,6 +20,7 @@ pub mod htpasswd;
 pub mod introspection;
 pub mod json;
 pub mod jwk;
+pub mod key_type;
 pub mod keys;
 pub mod net;
 pub mod pem;
@@ -52,6 +53,7 @@ use crate::{
     certificates::Certificates,
     config::{ApiKeyList, AuthConfig, Jwks},
     credentials::{API_KEYS, Admitted, Credentials, Refused, Verdict},
+    key_type::{CLUSTER_HEADER, KeyType},
     policy::{Offered, Policy, Target, Wanted},
     source::Sources,
     token::Form,
@@ -66,8 +68,8 @@ pub struct Auth {
     errors: Dialect,
     mode: Mode,
     realm: String,
-    /// Headers that carry claims, of all issuers: what a client sends under these names is removed.
-    claim_headers: Vec<String>,
+    /// Headers that only this filter may set: what a client sends under these names is removed.
+    own_headers: Vec<String>,
     clusters: Vec<String>,
 }
 
@@ -90,7 +92,8 @@ impl Filter for Auth {
     fn new(mut config: AuthConfig, capabilities: Capabilities) -> Result<Self, ConfigError> {
         let clusters = clusters(&config).cloned().collect();
         let claim_headers = config.issuers.iter().flat_map(|issuer| &issuer.claim_headers);
-        let claim_headers = claim_headers.map(|mapping| mapping.header.to_ascii_lowercase()).collect();
+        let claim_headers = claim_headers.map(|mapping| mapping.header.to_ascii_lowercase());
+        let own_headers = claim_headers.chain([CLUSTER_HEADER.to_owned()]).collect();
         let fetch = FetchKey { filter: Self::NAME, id: API_KEYS };
         let api_keys =
             config.api_keys.take().map(|keys| ApiKeys::new(fetch, keys, &config, capabilities)).transpose();
@@ -109,7 +112,7 @@ impl Filter for Auth {
         let sources = Sources::new(mem::take(&mut config.token_sources));
         Ok(Self {
             clusters,
-            claim_headers,
+            own_headers,
             errors: config.errors,
             mode: config.mode,
             realm: mem::take(&mut config.realm),
@@ -146,7 +149,7 @@ impl Filter for Auth {
             Decision::Open(target) => self.open(target, cx),
             Decision::Allowed(target, admitted) => self.allow(target, &admitted, cx),
             Decision::Options(_) if self.mode == Mode::Shadow => {
-                Step::Continue(self.without_spoofed_claims(cx.request_headers()))
+                Step::Continue(self.without_spoofed_headers(cx.request_headers()))
             }
             Decision::Options(allow) => Step::Respond(options(allow)),
             Decision::Refused(target, refused) => self.refuse(target, &refused, cx),
@@ -178,7 +181,10 @@ impl Auth {
         }
         match self.credentials.judge(&self.policy, &target, alternatives, cx, may_wait) {
             Verdict::Anonymous => Decision::Open(target),
-            Verdict::Admitted(admitted) => Decision::Allowed(target, admitted),
+            Verdict::Admitted(admitted) => match self.policy.cluster(&target, admitted.key_type()) {
+                Ok(_) => Decision::Allowed(target, admitted),
+                Err(refusal) => Decision::Refused(Some(target), Box::new(refusal.into())),
+            },
             Verdict::Refused(refused) => Decision::Refused(Some(target), refused),
             Verdict::Wait(on, deadline) => Decision::Wait(on, deadline),
         }
@@ -186,22 +192,30 @@ impl Auth {
 
     fn open(&self, target: Target, cx: &Cx<'_>) -> Step {
         cx.host.count("enforcer.auth.open", 1);
-        let mut edits = self.without_spoofed_claims(cx.request_headers());
+        let mut edits = self.without_spoofed_headers(cx.request_headers());
         edits.identity = Some(Identity { called: self.policy.called(&target), ..Identity::default() });
-        Step::Continue(edits)
+        Step::Continue(self.routed(edits, &target, KeyType::Unsaid))
     }
 
     fn allow(&self, target: Target, admitted: &Admitted<'_>, cx: &Cx<'_>) -> Step {
         cx.host.count("enforcer.auth.allowed", 1);
         let headers = cx.request_headers();
-        let mut edits = self.without_spoofed_claims(headers);
+        let mut edits = self.without_spoofed_headers(headers);
         self.credentials.hide(admitted, headers, &mut edits);
         for (header, value) in admitted.headers() {
             edits = edits.set(&**header, value.as_bytes());
         }
         let (called, caller) = (self.policy.called(&target), admitted.caller());
         edits.identity = Some(Identity { called, caller, ..Identity::default() });
-        Step::Continue(edits)
+        Step::Continue(self.routed(edits, &target, admitted.key_type()))
+    }
+
+    /// Tells Envoy's routes which backend it is, where there is a choice.
+    fn routed(&self, edits: Edits, target: &Target, key_type: KeyType) -> Edits {
+        match self.policy.cluster(target, key_type) {
+            Ok(Some(cluster)) => edits.set(CLUSTER_HEADER, cluster.as_bytes()),
+            _ => edits,
+        }
     }
 
     fn refuse(&self, target: Option<Target>, refused: &Refused, cx: &Cx<'_>) -> Step {
@@ -214,7 +228,7 @@ impl Auth {
                 Level::Info,
                 format_args!("auth: would refuse ({}): {claimed}{refusal}", refusal.detail()),
             );
-            let edits = self.without_spoofed_claims(cx.request_headers());
+            let edits = self.without_spoofed_headers(cx.request_headers());
             return Step::Continue(Edits { identity, ..edits });
         }
         cx.host.count("enforcer.auth.refused", 1);
@@ -228,8 +242,8 @@ impl Auth {
     }
 
     /// Headers that only this filter may set are not taken from clients, whatever the operation.
-    fn without_spoofed_claims(&self, headers: &HeaderMap) -> Edits {
-        let spoofed = self.claim_headers.iter().filter(|name| headers.get(name).is_some());
+    fn without_spoofed_headers(&self, headers: &HeaderMap) -> Edits {
+        let spoofed = self.own_headers.iter().filter(|name| headers.get(name).is_some());
         spoofed.fold(Edits::default(), |edits, name| edits.remove(name.clone()))
     }
 }

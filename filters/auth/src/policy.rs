@@ -12,6 +12,7 @@ use enforcer_core::{
 
 use crate::{
     config::{Api, Issuer, JwtRequirement, Requirement, Scopes},
+    key_type::KeyType,
     refusal::Refusal,
     verifier::Verified,
 };
@@ -126,6 +127,9 @@ impl Policy {
 
     /// An operation that asks for what nobody configured could never be called.
     fn check_api(&self, api: &Api) -> Result<(), ConfigError> {
+        if api.clusters.as_ref().is_some_and(|both| both.production.is_none() && both.sandbox.is_none()) {
+            return Err(ConfigError::at("clusters", "neither `production` nor `sandbox`: name one"));
+        }
         self.check_security(api.security.as_deref()).map_err(|error| error.under("security"))?;
         for (index, operation) in api.operations.iter().enumerate() {
             self.check_security(operation.security.as_deref())
@@ -243,6 +247,14 @@ impl Policy {
         let operation = self.api(target).zip(target.operation);
         let operation = operation.and_then(|(api, index)| api.operations.get(index));
         operation.map_or("/*", |operation| operation.path.as_str())
+    }
+
+    /// The cluster for a credential of this type, where there is a choice.
+    pub fn cluster(&self, target: &Target, key_type: KeyType) -> Result<Option<&str>, Refusal> {
+        let clusters = self.api(target).and_then(|api| api.clusters.as_ref());
+        let Some(clusters) = clusters else { return Ok(None) };
+        let cluster = key_type.cluster(clusters)?;
+        Ok((clusters.production.is_some() && clusters.sandbox.is_some()).then_some(cluster))
     }
 
     /// The API; `None` where none is configured.

@@ -8,7 +8,7 @@ use enforcer_core::{
     units::Span,
 };
 
-use crate::token::Malformed;
+use crate::{key_type::NoBackend, token::Malformed};
 
 /// Every way in which the auth filter says no.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +69,8 @@ pub enum Refusal {
     Password(PasswordProblem),
     /// No client certificate that would do.
     Certificate(CertificateProblem),
+    /// The credential is good, and there is no backend for it.
+    Backend(NoBackend),
     /// The authorization server does not know the token, or it is no longer good.
     Inactive,
     /// The authorization server that would know cannot be asked.
@@ -235,6 +237,7 @@ impl Refusal {
                 CertificateProblem::Api => named!("auth_certificate_api_refused"),
                 CertificateProblem::Unreadable => named!("auth_certificate_unreadable"),
             },
+            Self::Backend(_) => named!("auth_key_type_refused"),
             Self::Inactive => named!("auth_token_inactive"),
             Self::IntrospectionUnavailable => named!("auth_introspection_unavailable"),
             Self::KeysUnavailable => named!("auth_keys_unavailable"),
@@ -284,6 +287,15 @@ impl Refusal {
             | Self::Inactive
             | Self::RequiredClaim { .. }
             | Self::Audience { .. } => (fault::INVALID_CREDENTIALS, "Invalid JWT token".into()),
+            Self::Backend(none) => (
+                fault::INVALID_CREDENTIALS,
+                match none {
+                    NoBackend::Production => "Production key offered to an API with no production endpoint",
+                    NoBackend::Sandbox => "Sandbox key offered to an API with no sandbox endpoint",
+                    NoBackend::UnknownType => "Invalid key type.",
+                }
+                .into(),
+            ),
             Self::Scope { template, .. } => (
                 fault::FORBIDDEN,
                 format!(
@@ -399,6 +411,11 @@ impl fmt::Display for Refusal {
                 CertificateProblem::Unknown => "nobody here has this client certificate",
                 CertificateProblem::Api => "the client certificate is for other APIs",
                 CertificateProblem::Unreadable => "the proxy's header with the certificate cannot be read",
+            }),
+            Self::Backend(none) => f.write_str(match none {
+                NoBackend::Production => "it is for production, which this API does not have",
+                NoBackend::Sandbox => "it is for the sandbox, which this API does not have",
+                NoBackend::UnknownType => "its `keytype` is neither `PRODUCTION` nor `SANDBOX`",
             }),
             Self::Inactive => f.write_str("the authorization server says that it is not active"),
             Self::IntrospectionUnavailable => f.write_str("the authorization server cannot be asked about it"),

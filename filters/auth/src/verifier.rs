@@ -17,6 +17,7 @@ use crate::{
     claims,
     config::{Algorithm, AuthConfig, Issuer, Jwks},
     introspection::{Answer, Asker},
+    key_type::KeyType,
     keys::{Keys, Lookup},
     refusal::{Claimed, Refusal},
     source::is_token_byte,
@@ -60,6 +61,7 @@ pub struct Verified {
     pub headers: Vec<(String, String)>,
     /// The client certificate without which it is worth nothing.
     pub bound: Option<Fingerprint>,
+    pub key_type: KeyType,
     /// Of an API key: what it may be used for.
     pub grants: Option<Grants>,
     kid: Option<String>,
@@ -259,7 +261,8 @@ impl Verifier {
         let caller = Part::new(caller);
         let kid = jws.header.kid.clone();
         let bound = claims::bound(claims)?;
-        Ok((Verified { issuer, caller, headers, bound, grants, kid, generation }, expires))
+        let key_type = KeyType::of_claims(claims);
+        Ok((Verified { issuer, caller, headers, bound, key_type, grants, kid, generation }, expires))
     }
 
     /// Remembers what an authorization server says of a token.
@@ -282,9 +285,17 @@ impl Verifier {
                 let caller = claims::caller(&claims, config);
                 let headers = claim_headers(config, &caller);
                 let caller = Part::new(caller);
-                let (grants, kid) = (None, None);
-                let verified =
-                    Verified { issuer: *issuer, caller, headers, bound, grants, kid, generation: 0 };
+                let key_type = KeyType::of_claims(&claims);
+                let verified = Verified {
+                    issuer: *issuer,
+                    caller,
+                    headers,
+                    bound,
+                    key_type,
+                    grants: None,
+                    kid: None,
+                    generation: 0,
+                };
                 let expires = expires.min(now.saturating_add(asker.max_age()));
                 self.verified.insert(&token, Rc::new(verified), expires);
             }
