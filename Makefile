@@ -82,6 +82,15 @@ test-report: ## The page of `enforcer report` in headless Chromium (Debian's `ch
 	fi
 	@PATH=$(PLAYWRIGHT)/bin:$$PATH $(CARGO) test --workspace --test it -- report --nocapture
 
+.PHONY: test-distributed
+test-distributed: wasm $(ENVOY_NEEDED) ## Two Envoys, one limit, before Limitador on Redis (Debian's `redis-server`)
+	@$(call debian,redis-server,redis-server)
+	@if command -v redis-server >/dev/null; then \
+		cd tests/distributed && CARGO_TARGET_DIR=$(abspath $(TARGET)) $(CARGO) test --locked --test shared -- --nocapture --test-threads 1; \
+	else \
+		echo "test-distributed: skipped: no \`redis-server\` (Debian's package of that name)"; \
+	fi
+
 .PHONY: cases
 cases: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## tests/cases on the harness, on Envoy and on the oldest Envoy we support; CASE=substring
 	@ENVOY_OLDER=$(ENVOY_OLDEST) $(CARGO) test --workspace --test cases

@@ -6,6 +6,7 @@
 
 pub mod analytics;
 pub mod attach;
+pub mod certificates;
 pub mod cli;
 pub mod diagnostic;
 pub mod envoy;

@@ -26,6 +26,8 @@ pub(super) enum Meaning {
     Key(KeySource),
     /// A name and its password.
     Basic,
+    /// A client certificate that is known.
+    Certificate,
     /// `auth.schemes` says it may be left out.
     Open,
     /// Not yet; the words say what it is.
@@ -225,6 +227,7 @@ impl Reader<'_> {
                 Some(Meaning::Key(source)) if way.keys.contains(source) => {}
                 Some(Meaning::Key(source)) => way.keys.push(source.clone()),
                 Some(Meaning::Basic) => way.basic = true,
+                Some(Meaning::Certificate) => way.certificate = true,
                 Some(Meaning::Open) => {}
                 Some(Meaning::Unsupported(kind)) => {
                     return Reading::Unsupported(name.to_owned(), kind.clone());
@@ -286,7 +289,8 @@ fn meaning(scheme: View<'_>, settings: &Settings) -> Meaning {
         ("http", other) => Meaning::Unsupported(format!("`http: {other}`")),
         ("apiKey", _) if settings.keys.is_some() => key(text("in"), text("name")),
         ("apiKey", _) => Meaning::Unsupported(format!("{API_KEY} `{}`", text("name"))),
-        ("mutualTLS", _) => Meaning::Unsupported("a client certificate".to_owned()),
+        ("mutualTLS", _) if settings.auth.client_certificates.is_some() => Meaning::Certificate,
+        ("mutualTLS", _) => Meaning::Unsupported(CERTIFICATE.to_owned()),
         ("", _) => Meaning::Unsupported("without a type".to_owned()),
         (other, _) => Meaning::Unsupported(format!("of type `{other}`")),
     }
@@ -307,12 +311,18 @@ fn key(place: &str, name: &str) -> Meaning {
 const API_KEY: &str = "an API key in";
 /// The words for a password.
 const PASSWORD: &str = "a name and a password";
+/// The words for a client certificate.
+const CERTIFICATE: &str = "a client certificate";
 
 impl Unverified {
     fn finding(&self, name: &str) -> Diagnostic {
         let Self { kind, alone, place } = self;
         let list = match kind.as_str() {
             PASSWORD => "say in enforcer.yaml who has one: `auth: {basic: {htpasswd: users.htpasswd}}`; or ",
+            CERTIFICATE => {
+                "say in enforcer.yaml which are known: `auth: {client_certificates: {known: [{file: acme.crt, consumer: \
+                 acme}]}}`; or "
+            }
             kind if kind.starts_with(API_KEY) => {
                 "say in enforcer.yaml which keys there are: `keys: {hash_key: ..., list: [...]}`; or "
             }

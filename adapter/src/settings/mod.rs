@@ -17,7 +17,8 @@ pub use read::settings;
 use std::collections::BTreeMap;
 
 use enforcer_auth::config::{
-    Algorithm, ApiKey, ClaimHeader, IntrospectionClient, RequiredClaim, TokenSource, TokenType,
+    Algorithm, ApiKey, CertificateSource, ClaimHeader, IntrospectionClient, RequiredClaim, TokenSource,
+    TokenType,
 };
 use enforcer_core::{
     fault::Dialect,
@@ -244,6 +245,53 @@ pub struct Auth {
     /// Tokens and signed API keys that are refused although nothing else is wrong with them.
     #[serde(default)]
     pub revocation: Option<Revocation>,
+    /// Whose client certificates are known, for the definitions' schemes of type `mutualTLS`.
+    #[serde(default)]
+    pub client_certificates: Option<ClientCertificates>,
+}
+
+/// Client certificates.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{known: [{file: acme.crt, consumer: acme}]}`")]
+pub struct ClientCertificates {
+    /// Where a caller's certificate is. Absent: the caller shows it to a listener with `tls`.
+    #[serde(default)]
+    pub from: CertificateSource,
+    /// The proxy that writes it to a header verifies it against a CA. Of a listener's own this is known by its
+    /// `client_ca`.
+    #[serde(default)]
+    pub verified: bool,
+    /// Whose certificates these are.
+    pub known: Vec<KnownCertificate>,
+}
+
+/// A certificate, by one of `file`, `sha256`, `san` and `subject`, and whom it was given to.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{file: acme.crt, consumer: acme}`")]
+pub struct KnownCertificate {
+    /// The certificate itself, in PEM. Its fingerprint goes into the configuration.
+    #[serde(default)]
+    pub file: Option<String>,
+    /// SHA-256 of the certificate in DER, in hexadecimal.
+    #[serde(default)]
+    pub sha256: Option<String>,
+    /// One of its alternative names: a URI or a DNS name. Only where certificates are verified.
+    #[serde(default)]
+    pub san: Option<String>,
+    /// Its subject as Envoy writes it: `CN=alice,O=Acme`. Only where certificates are verified.
+    #[serde(default)]
+    pub subject: Option<String>,
+    /// Who calls with it.
+    pub consumer: String,
+    /// The application that it was given to.
+    #[serde(default)]
+    pub application: String,
+    /// The tier of its limits.
+    #[serde(default)]
+    pub tier: String,
+    /// Names of the APIs that it is for. Empty: all.
+    #[serde(default)]
+    pub apis: Vec<String>,
 }
 
 /// Names and passwords.

@@ -289,6 +289,7 @@ paths:
   /b: {get: {security: [{key: [], id: []}, {token: [read]}]}}
   /c: {get: {security: [{old: []}, {}]}}
   /d: {get: {security: [{password: []}]}}
+  /e: {get: {security: [{tls: [], token: []}]}}
 components:
   securitySchemes:
     key: {type: apiKey, in: header, name: X-Key}
@@ -296,6 +297,7 @@ components:
     old: {type: apiKey, in: query, name: key}
     token: {type: openIdConnect}
     password: {type: http, scheme: basic}
+    tls: {type: mutualTLS}
 ");
     let folder = Folder::new(&[("api.yaml", &definition), ("enforcer.yaml", CREDENTIALS)]);
     folder.write("users.htpasswd", "bob:{SHA}tiY7sUhYKUwI5L3866kDY+ENcrQ=\n");
@@ -317,7 +319,10 @@ keys:
   url: https://portal.example.com/keys
   refresh: 1m
   issuers: [{issuer: https://apim.example.com, jwks: apim.pem, require_exp: false}]
-auth: {basic: {htpasswd: users.htpasswd, budget: 50ms}}
+auth:
+  basic: {htpasswd: users.htpasswd, budget: 50ms}
+  client_certificates: {known: [{sha256: '0707070707070707070707070707070707070707070707070707070707070707', consumer: acme}]}
+listeners: [{port: 8443, tls: {certificate: tls.crt, key: tls.key}}]
 defaults: {modules: /opt/enforcer, ca_file: /etc/ssl/ca.pem}
 ";
 
@@ -358,6 +363,48 @@ components: {securitySchemes: {password: {type: http, scheme: basic}}}
     assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
     folder.write("users.htpasswd", "bob:$2y$10$abcdefghijklmnopqrstuuA0vov2GDneHB3.8.cv9UF9g.RdvScIW\n");
     assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
+}
+
+/// What a listener has to do for it, and what is wrong with settings.
+#[test]
+fn client_certificates() {
+    let definition = api("servers: [{url: https://x.example.com}]
+security: [{tls: []}]
+paths: {/a: {get: {}}}
+components: {securitySchemes: {tls: {type: mutualTLS}}}
+");
+    let folder = Folder::new(&[("api.yaml", &definition), ("enforcer.yaml", "")]);
+    assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
+    let settings = |listener: &str, certificates: &str| {
+        let tls = "tls: {certificate: tls.crt, key: tls.key";
+        let text = format!(
+            "listeners: [{{port: 8443, {tls}{listener}}}}}]\nauth: {{client_certificates: {{{certificates}}}}}\n\
+             defaults: {{modules: /opt/enforcer, ca_file: /etc/ssl/ca.pem}}\n"
+        );
+        folder.write("enforcer.yaml", text);
+    };
+    settings("", "known: [{file: acme.crt, consumer: acme}, {san: a.example.com, consumer: a}]");
+    assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
+    let certified = Keys::shared().unwrap().certified().unwrap();
+    folder.write("acme.crt", certified.pem());
+    assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
+    for (listener, certificates, expected) in [
+        ("", "known: [{file: acme.crt, consumer: acme}]", "trust_chain_verification: ACCEPT_UNTRUSTED"),
+        (", client_ca: ca.pem", "known: [{san: a, consumer: a}]", "require_client_certificate: true"),
+        (
+            "",
+            "from: {xfcc: {proxies: []}}, verified: true, known: [{san: a, consumer: a}]",
+            "ALWAYS_FORWARD_ONLY",
+        ),
+    ] {
+        settings(listener, certificates);
+        let output = folder.run(&["build", "api.yaml", "-t", "envoy", "-o", "out"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let built = folder.read("out/envoy.yaml");
+        assert!(built.contains(expected), "{built}");
+        let fingerprint: String = certified.fingerprint().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(built.contains(&fingerprint), certificates.contains("acme.crt"));
+    }
 }
 
 #[test]

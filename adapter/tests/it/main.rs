@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod analytics;
 #[cfg(test)]
+mod certificates;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod corpora;
@@ -20,5 +22,7 @@ mod observability;
 mod report;
 #[cfg(test)]
 mod routes;
+#[cfg(test)]
+mod sandbox;
 #[cfg(test)]
 mod schemas;

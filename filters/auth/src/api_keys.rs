@@ -14,7 +14,8 @@ use hmac_sha256::HMAC;
 use serde::Deserialize;
 
 use crate::{
-    config::{self, Api, ApiKeyList, AuthConfig, KeyType, ListedKeys, RemoteDocument, TokenSource},
+    config::{self, Api, ApiKeyList, AuthConfig, ListedKeys, RemoteDocument, TokenSource},
+    key_type::KeyType,
     net::{self, Network},
     refusal::{Claimed, KeyProblem, Refusal},
     remote::{Document, Kind, Remote},
@@ -38,7 +39,7 @@ pub struct ApiKeys {
 struct Scheme {
     name: String,
     sources: Sources,
-    kind: KeyType,
+    kind: config::KeyType,
 }
 
 /// Keys that are listed.
@@ -80,8 +81,8 @@ struct ApiKey {
 /// What came of a scheme's place in a request.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Who calls; of a signed key, by what it may be revoked.
-    Good(Part<Caller>, Fingerprints),
+    /// Who calls, which backend the key is for, and of a signed key, by what it may be revoked.
+    Good(Part<Caller>, KeyType, Fingerprints),
     Refused(Refusal, Claimed),
     /// The list, or what would verify the key, is being fetched.
     Wait(FetchKey, Duration),
@@ -156,17 +157,20 @@ impl ApiKeys {
         };
         if let Some(key) = self.listed.as_ref().and_then(|listed| listed.find(key, cx)) {
             return match key.check(api, cx) {
-                Ok(()) => Outcome::Good(key.caller.clone(), Fingerprints::default()),
+                Ok(()) => Outcome::Good(key.caller.clone(), KeyType::default(), Fingerprints::default()),
                 Err(problem) => problem.into(),
             };
         }
         match (&mut self.signed, &mut self.listed) {
             (Some(signed), _) if is_signed(key) => match signed.verify(key, cx, may_wait) {
+                // Who holds a key shows nothing else.
+                verifier::Outcome::Verified(key) if key.bound.is_some() => Refusal::Bound.into(),
                 verifier::Outcome::Verified(key) => {
+                    let key_type = key.key_type;
                     let grants = key.grants.as_ref().ok_or(KeyProblem::Unknown);
                     grants
                         .and_then(|grants| grants.check(kind, api, cx))
-                        .map_or_else(Into::into, |caller| Outcome::Good(caller, key.prints))
+                        .map_or_else(Into::into, |caller| Outcome::Good(caller, key_type, key.prints))
                 }
                 verifier::Outcome::Refused(refusal, claimed) => Outcome::Refused(refusal, claimed),
                 verifier::Outcome::Wait(on, deadline) => Outcome::Wait(on, deadline),

@@ -16,7 +16,9 @@ use enforcer_core::{
 use crate::{
     api_keys::{self, ApiKeys},
     basic::Basic,
+    certificates::Certificates,
     config::Requirement,
+    key_type::KeyType,
     policy::{Alternatives, Policy, Target},
     refusal::{Claimed, KeyProblem, PasswordProblem, Refusal},
     revocation::{Fingerprints, Revocation, Standing},
@@ -38,6 +40,7 @@ pub struct Credentials {
     pub api_keys: Option<ApiKeys>,
     pub basic: Option<Basic>,
     pub revocation: Option<Revocation>,
+    pub certificates: Certificates,
 }
 
 /// Why a caller is refused, and what a refused token says of itself.
@@ -64,6 +67,8 @@ pub struct Admitted<'h> {
     token: Option<Bearer<'h>>,
     /// Who calls, by each of the others.
     others: Vec<Part<Caller>>,
+    /// Which backend an API key is for.
+    key_type: KeyType,
 }
 
 /// A token that was verified, and where it was.
@@ -124,7 +129,7 @@ impl Credentials {
             Some(refused) if !anonymous => Verdict::Refused(refused),
             Some(refused) if refused.refusal.rank() > 0 => match asking.token {
                 // Good, and only not good enough for the other alternatives.
-                token @ Some(_) => Verdict::Admitted(Admitted { token, others: Vec::new() }),
+                token @ Some(_) => Verdict::Admitted(Admitted { token, ..Admitted::default() }),
                 None => Verdict::Refused(refused),
             },
             _ => self.volunteered(&mut asking, cx),
@@ -137,7 +142,7 @@ impl Credentials {
             return Verdict::Anonymous;
         }
         match self.bearer(asking, cx) {
-            Ok(_) => Verdict::Admitted(Admitted { token: asking.token.take(), others: Vec::new() }),
+            Ok(_) => Verdict::Admitted(Admitted { token: asking.token.take(), ..Admitted::default() }),
             Err(Stop::Refused(refused)) if refused.refusal == Refusal::Missing => Verdict::Anonymous,
             Err(Stop::Refused(refused)) => Verdict::Refused(refused),
             Err(Stop::Wait(on, deadline)) => Verdict::Wait(on, deadline),
@@ -158,8 +163,13 @@ impl Credentials {
                 .map_err(|refusal| Stop::refused(refusal, verified.claimed()))?;
         }
         let mut keys: Vec<Part<Caller>> = Vec::new();
+        let mut key_type = KeyType::Unsaid;
         for scheme in &requirement.api_keys {
-            let key = self.key(scheme, asking, cx)?;
+            let (key, of_key) = self.key(scheme, asking, cx)?;
+            // Of two keys that differ the second says where to: they are of one consumer.
+            if of_key != KeyType::Unsaid {
+                key_type = of_key;
+            }
             if keys.first().is_some_and(|other| other.consumer != key.consumer) {
                 return Err(KeyProblem::Mixed.into());
             }
@@ -170,7 +180,10 @@ impl Credentials {
             let basic = self.basic.as_mut().ok_or(PasswordProblem::Missing)?;
             others.insert(0, basic.find(cx)?);
         }
-        Ok(Admitted { token: asking.token.take().filter(|_| requirement.jwt.is_some()), others })
+        if requirement.certificate {
+            others.push(self.certificates.find(asking.policy.api(asking.target), cx)?);
+        }
+        Ok(Admitted { token: asking.token.take().filter(|_| requirement.jwt.is_some()), others, key_type })
     }
 
     /// The request's token, looked at once.
@@ -183,7 +196,13 @@ impl Credentials {
             match self.sources.find(asking.headers) {
                 Ok(Some(carried)) => match self.verifier.verify(carried.text, cx, asking.may_wait) {
                     Outcome::Verified(verified) => {
-                        match self.standing(verified.prints, asking.may_wait, cx) {
+                        let bound = verified.bound.as_ref();
+                        let standing = if bound.is_none_or(|print| self.certificates.is_shown(print, cx)) {
+                            self.standing(verified.prints, asking.may_wait, cx)
+                        } else {
+                            Err(Stop::refused(Refusal::Bound, Claimed::default()))
+                        };
+                        match standing {
                             Ok(()) => asking.token = Some(Bearer { verified, carried }),
                             Err(Stop::Refused(refused)) => {
                                 let claimed = verified.claimed();
@@ -205,12 +224,17 @@ impl Credentials {
         asking.token.as_ref().ok_or_else(|| Stop::Refused(Box::new(refused())))
     }
 
-    fn key(&mut self, scheme: &str, asking: &Asking<'_, '_>, cx: &mut Cx<'_>) -> Result<Part<Caller>, Stop> {
+    fn key(
+        &mut self,
+        scheme: &str,
+        asking: &Asking<'_, '_>,
+        cx: &mut Cx<'_>,
+    ) -> Result<(Part<Caller>, KeyType), Stop> {
         let Some(keys) = &mut self.api_keys else { return Err(KeyProblem::Missing.into()) };
         match keys.find(scheme, asking.policy.api(asking.target), cx, asking.may_wait) {
-            api_keys::Outcome::Good(key, prints) => {
+            api_keys::Outcome::Good(key, key_type, prints) => {
                 self.standing(prints, asking.may_wait, cx)?;
-                Ok(key)
+                Ok((key, key_type))
             }
             api_keys::Outcome::Refused(refusal, claimed) => Err(Stop::refused(refusal, claimed)),
             api_keys::Outcome::Wait(on, deadline) => Err(Stop::Wait(on, deadline)),
@@ -245,6 +269,7 @@ impl Credentials {
         if let Some(basic) = &self.basic {
             basic.places().for_each(|place| removal.add_if_held(place, headers));
         }
+        self.certificates.places().for_each(|place| removal.add_if_held(place, headers));
         removal.finish(headers);
     }
 
@@ -276,7 +301,14 @@ impl Admitted<'_> {
         self.token.as_ref().map_or(&[], |token| &token.verified.headers)
     }
 
-    /// Who calls, by all credentials together; where two tell the same, the first counts: a token, a password, a key.
+    /// Which backend they are for: a token says it before a key.
+    pub fn key_type(&self) -> KeyType {
+        let of_token = self.token.as_ref().map(|token| token.verified.key_type);
+        of_token.filter(|of_token| *of_token != KeyType::Unsaid).unwrap_or(self.key_type)
+    }
+
+    /// Who calls, by all credentials together; where two tell the same, the first counts: a token, a password, a key, a
+    /// certificate.
     pub fn caller(&self) -> Part<Caller> {
         let token = self.token.as_ref().map(|token| &token.verified.caller);
         let (first, others) = match (token, self.others.as_slice()) {

@@ -12,6 +12,7 @@ use enforcer_core::{
 
 use crate::{
     config::{Api, Issuer, JwtRequirement, Requirement, Scopes},
+    key_type::KeyType,
     refusal::Refusal,
     verifier::Verified,
 };
@@ -35,6 +36,7 @@ pub struct Offered {
     pub key_schemes: Vec<String>,
     /// Names and passwords.
     pub basic: bool,
+    pub certificates: bool,
 }
 
 /// An API, and what is published of its operations once they are called.
@@ -90,7 +92,9 @@ impl Offered {
     fn each(&self) -> Vec<Requirement> {
         let key = |name: &String| Requirement { api_keys: vec![name.clone()], ..Requirement::default() };
         let basic = self.basic.then(|| Requirement { basic: true, ..Requirement::default() });
-        self.key_schemes.iter().map(key).chain(basic).collect()
+        let certificate =
+            self.certificates.then(|| Requirement { certificate: true, ..Requirement::default() });
+        self.key_schemes.iter().map(key).chain(basic).chain(certificate).collect()
     }
 }
 
@@ -123,6 +127,9 @@ impl Policy {
 
     /// An operation that asks for what nobody configured could never be called.
     fn check_api(&self, api: &Api) -> Result<(), ConfigError> {
+        if api.clusters.as_ref().is_some_and(|both| both.production.is_none() && both.sandbox.is_none()) {
+            return Err(ConfigError::at("clusters", "neither `production` nor `sandbox`: name one"));
+        }
         self.check_security(api.security.as_deref()).map_err(|error| error.under("security"))?;
         for (index, operation) in api.operations.iter().enumerate() {
             self.check_security(operation.security.as_deref())
@@ -150,6 +157,10 @@ impl Policy {
             if requirement.basic && !self.offered.basic {
                 let problem = "nobody has a password: name somebody in `basic.htpasswd`";
                 return Err(ConfigError::at(format!("[{index}].basic"), problem));
+            }
+            if requirement.certificate && !self.offered.certificates {
+                let problem = "no certificate is known: name one in `client_certificates.known`";
+                return Err(ConfigError::at(format!("[{index}].certificate"), problem));
             }
         }
         Ok(())
@@ -236,6 +247,14 @@ impl Policy {
         let operation = self.api(target).zip(target.operation);
         let operation = operation.and_then(|(api, index)| api.operations.get(index));
         operation.map_or("/*", |operation| operation.path.as_str())
+    }
+
+    /// The cluster for a credential of this type, where there is a choice.
+    pub fn cluster(&self, target: &Target, key_type: KeyType) -> Result<Option<&str>, Refusal> {
+        let clusters = self.api(target).and_then(|api| api.clusters.as_ref());
+        let Some(clusters) = clusters else { return Ok(None) };
+        let cluster = key_type.cluster(clusters)?;
+        Ok((clusters.production.is_some() && clusters.sandbox.is_some()).then_some(cluster))
     }
 
     /// The API; `None` where none is configured.

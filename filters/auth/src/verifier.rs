@@ -13,9 +13,11 @@ use serde_json::Value;
 
 use crate::{
     budget::Budget,
+    certificates::Fingerprint,
     claims,
     config::{Algorithm, AuthConfig, Issuer, Jwks},
     introspection::{Answer, Asker},
+    key_type::KeyType,
     keys::{Keys, Lookup},
     refusal::{Claimed, Refusal},
     revocation::Fingerprints,
@@ -58,6 +60,9 @@ pub struct Verified {
     pub caller: Part<Caller>,
     /// Claims for the backend: header and value.
     pub headers: Vec<(String, String)>,
+    /// The client certificate without which it is worth nothing.
+    pub bound: Option<Fingerprint>,
+    pub key_type: KeyType,
     /// Of an API key: what it may be used for.
     pub grants: Option<Grants>,
     /// By what it may be revoked.
@@ -261,8 +266,10 @@ impl Verifier {
         let grants = (self.form == Form::Padded).then(|| Grants::read(claims, &caller));
         let caller = Part::new(caller);
         let kid = jws.header.kid.clone();
+        let bound = claims::bound(claims)?;
+        let key_type = KeyType::of_claims(claims);
         let prints = Fingerprints::of(claims.get("jti").and_then(Value::as_str), jws.signed.as_bytes());
-        Ok((Verified { issuer, caller, headers, grants, prints, kid, generation }, expires))
+        Ok((Verified { issuer, caller, headers, bound, key_type, grants, prints, kid, generation }, expires))
     }
 
     /// Remembers what an authorization server says of a token.
@@ -276,20 +283,24 @@ impl Verifier {
             Answer::Inactive => Err(Refusal::Inactive),
             Answer::Active(claims) => claims::of_answer(claims, config).and_then(|claims| {
                 let expires = claims::check(&claims, config, now)?;
-                Ok((claims, expires))
+                let bound = claims::bound(&claims)?;
+                Ok((claims, bound, expires))
             }),
         };
         match checked {
-            Ok((claims, expires)) => {
+            Ok((claims, bound, expires)) => {
                 let caller = claims::caller(&claims, config);
                 let headers = claim_headers(config, &caller);
                 let caller = Part::new(caller);
+                let key_type = KeyType::of_claims(&claims);
                 // No part of such a token can be told from its signature; one that is a JWT is known by both.
                 let prints = Fingerprints::of(claims.get("jti").and_then(Value::as_str), signed_part(&token));
                 let verified = Verified {
                     issuer: *issuer,
                     caller,
                     headers,
+                    bound,
+                    key_type,
                     grants: None,
                     prints,
                     kid: None,

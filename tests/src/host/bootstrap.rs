@@ -3,22 +3,47 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use enforcer_testbed::Keys;
 use serde_json::{Value, json};
 
 use super::{BACKEND, Scene};
+use crate::Error;
 
 /// The name of the one listener.
 pub(super) const LISTENER: &str = "cases";
 
 /// One listener, the filter, and a cluster for each service. Everything that Envoy could do for the
 /// filters is left out: paths are not normalised, so that the filters' own care is what is tested.
-pub(super) fn bootstrap(scene: &Scene, services: &BTreeMap<String, SocketAddr>) -> Value {
-    let filters = [wasm_filter(&scene.root_id, scene), router()];
+pub(super) fn bootstrap(scene: &Scene, services: &BTreeMap<String, SocketAddr>) -> Result<Value, Error> {
+    let mut listener = listener(LISTENER, &[wasm_filter(&scene.root_id, scene), router()]);
+    let chain = listener.pointer_mut("/filter_chains/0").and_then(Value::as_object_mut);
+    if let (true, Some(chain)) = (scene.tls, chain) {
+        chain.insert("transport_socket".to_owned(), tls()?);
+    }
     let clusters: Vec<Value> =
         services.iter().map(|(name, address)| cluster(name, *address, scene.speaks_grpc(name))).collect();
-    json!({
-        "static_resources": { "listeners": [listener(LISTENER, &filters)], "clusters": clusters },
-    })
+    Ok(json!({
+        "static_resources": { "listeners": [listener], "clusters": clusters },
+    }))
+}
+
+/// A server that asks clients for a certificate and takes any, or none: what that is worth is for the filter to say.
+pub(super) fn tls() -> Result<Value, Error> {
+    let server = Keys::shared()?.certified()?;
+    Ok(json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "require_client_certificate": false,
+            "common_tls_context": {
+                "tls_certificates": [{
+                    "certificate_chain": { "inline_string": server.pem() },
+                    "private_key": { "inline_string": server.key_pem() },
+                }],
+                "validation_context": { "trust_chain_verification": "ACCEPT_UNTRUSTED" },
+            },
+        },
+    }))
 }
 
 pub(super) fn router() -> Value {
@@ -66,6 +91,8 @@ pub(super) fn listener(name: &str, filters: &[Value]) -> Value {
                 "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
                 // Hostile tokens are to reach the filters.
                 "max_request_headers_kb": 1024,
+                // And so is what clients say of certificates.
+                "forward_client_cert_details": "ALWAYS_FORWARD_ONLY",
                 "http_protocol_options": { "enable_trailers": true },
                 "http_filters": filters,
                 "access_log": [access_log()],

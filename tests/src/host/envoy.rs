@@ -3,8 +3,8 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use enforcer_testbed::{
-    EchoBackend, Envoy, EnvoyBinary, GrpcReply, GrpcServer, RawClient, Received, Reply, ReservedPort,
-    Response, Version,
+    Connection, EchoBackend, Envoy, EnvoyBinary, GrpcReply, GrpcServer, RawClient, Received, Reply,
+    ReservedPort, Response, Version,
 };
 use serde_json::Value;
 
@@ -44,7 +44,7 @@ impl EnvoyHost {
     fn bootstrap(&self, scene: &Scene, services: &BTreeMap<String, SocketAddr>) -> Result<String, Error> {
         let bootstrap = match &self.attached {
             Some(attached) => attached.bootstrap(scene, services)?,
-            None => bootstrap::bootstrap(scene, services),
+            None => bootstrap::bootstrap(scene, services)?,
         };
         Ok(bootstrap.to_string())
     }
@@ -71,7 +71,7 @@ impl Host for EnvoyHost {
         let envoy = options.component_log_level("wasm:debug").start()?;
         let listener = if self.attached.is_some() { attached::LISTENER } else { bootstrap::LISTENER };
         let client = envoy.client(listener)?;
-        Ok(Box::new(EnvoyStage { envoy, client, services }))
+        Ok(Box::new(EnvoyStage { envoy, client, tls: scene.tls, services }))
     }
 
     /// One Envoy gets a listener for each scene, and does not mind that others are refused. Validating each in an
@@ -92,6 +92,8 @@ fn addresses(services: &BTreeMap<String, Service>) -> BTreeMap<String, SocketAdd
 struct EnvoyStage {
     envoy: Envoy,
     client: RawClient,
+    /// Whether it speaks TLS.
+    tls: bool,
     services: BTreeMap<String, Service>,
 }
 
@@ -135,9 +137,13 @@ impl Stage for EnvoyStage {
         if let Some(backend) = self.services.get(BACKEND).and_then(|backend| backend.server.as_ref()) {
             backend.clear();
         }
-        let (client, wire, method) = (self.client, request.to_http1(), request.method.as_str());
+        let (client, wire, tls) = (self.client, request.to_http1(), self.tls);
         let answers: Vec<Result<Response, enforcer_testbed::Error>> = std::thread::scope(|scope| {
-            let send = || exchange(client, &wire, method);
+            let send = || {
+                let shown = request.certificate.as_ref();
+                let connection = if tls { client.connect_tls(shown) } else { client.connect() };
+                exchange(connection?, &wire, &request.method)
+            };
             let clients: Vec<_> = (0..copies).map(|_| scope.spawn(send)).collect();
             let gone = || Err(enforcer_testbed::Error::Http("a client's thread panicked".into()));
             clients.into_iter().map(|client| client.join().unwrap_or_else(|_| gone())).collect()
@@ -176,8 +182,11 @@ impl Stage for EnvoyStage {
     }
 }
 
-fn exchange(client: RawClient, wire: &[u8], method: &str) -> Result<Response, enforcer_testbed::Error> {
-    let mut connection = client.connect()?;
+fn exchange(
+    mut connection: Connection,
+    wire: &[u8],
+    method: &str,
+) -> Result<Response, enforcer_testbed::Error> {
     connection.write(wire)?;
     connection.read(method)
 }

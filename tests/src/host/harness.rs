@@ -160,6 +160,15 @@ fn harness_request(wire: &WireRequest) -> Result<Request, Error> {
     for (name, value) in wire.headers.iter() {
         request = request.header(&text(name)?, value);
     }
+    if let Some(shown) = &wire.certificate {
+        let fingerprint: String = shown.fingerprint().iter().map(|byte| format!("{byte:02x}")).collect();
+        request = request
+            .attribute("connection.mtls", true)
+            .attribute("connection.sha256_peer_certificate_digest", fingerprint.as_str())
+            .attribute("connection.subject_peer_certificate", shown.subject().as_str())
+            .attribute("connection.uri_san_peer_certificate", shown.uri().as_str())
+            .attribute("connection.dns_san_peer_certificate", shown.dns().as_str());
+    }
     match &wire.body {
         WireBody::None => {}
         WireBody::Whole(body) => request = request.body(body),

@@ -59,6 +59,8 @@ pub(crate) struct Scene {
     pub(crate) root_id: String,
     pub(crate) configuration: Value,
     pub(crate) workers: usize,
+    /// Clients come by TLS.
+    pub(crate) tls: bool,
     pub(crate) services: BTreeMap<String, Behaviour>,
 }
 

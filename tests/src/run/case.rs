@@ -137,6 +137,7 @@ fn scene(file: &CaseFile, configuration: &Value, own: &BTreeMap<String, Service>
         root_id: file.root_id.as_ref().unwrap_or(&file.module).clone(),
         configuration: template::json(configuration, &names)?,
         workers: file.workers,
+        tls: file.tls,
         services,
     })
 }
@@ -327,7 +328,9 @@ fn wire(request: &Request, names: &CaseNames<'_>) -> Result<WireRequest, Error> 
         }
     };
     let (path, host) = (bytes(&request.path)?, bytes(&request.host)?);
-    Ok(WireRequest { method: request.method.clone(), path, host, headers, body })
+    let certified = |name: &String| Ok::<_, Error>(Key::named(name)?.keys.certified()?);
+    let certificate = request.certificate.as_ref().map(certified).transpose()?;
+    Ok(WireRequest { method: request.method.clone(), path, host, headers, body, certificate })
 }
 
 fn push_all(
