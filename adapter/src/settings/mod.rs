@@ -211,7 +211,7 @@ pub struct Auth {
     /// What operations need whose definition says nothing about security.
     #[serde(default)]
     pub default: Need,
-    /// What a security scheme of the definition means, by its name. Needed for types that are not verified yet.
+    /// What a security scheme of the definition means, by its name. Needed for types that nothing verifies.
     #[serde(default)]
     pub schemes: BTreeMap<String, Need>,
     /// Which of the scopes listed for an operation a token must have.
