@@ -31,6 +31,7 @@ TOOLCHAIN := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 WASM_BINDGEN := $(shell sed -n '/^name = "wasm-bindgen"$$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
 WASM_RUNNER := $(TOOLS)/wasm-bindgen-$(WASM_BINDGEN)/bin/wasm-bindgen-test-runner
 DENY := $(TOOLS)/cargo-deny-0.20.2/bin/cargo-deny
+PLAYWRIGHT := $(TOOLS)/playwright-1.65.2
 OHA := $(TOOLS)/oha-1.16.0/bin/oha
 
 .PHONY: help
@@ -44,10 +45,11 @@ demo: targets $(ENVOY_NEEDED) ## A real Envoy in front of an API made from OpenA
 	@$(CARGO) build -p enforcer-adapter -p enforcer-testbed
 	@exec $(TARGET)/debug/enforcer-demo --module $(WASM_DIR)/auth.wasm $(if $(ONCE),--once) $(if $(API),"$(API)")
 
+# Half of what most tests do is wait for an Envoy: two run on each processor.
 .PHONY: test
 test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, documentation, Node, cases on every host
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		$(CARGO) nextest run --workspace -E 'not binary(cases)'; \
+		$(CARGO) nextest run --workspace --test-threads $$((2 * $$(getconf _NPROCESSORS_ONLN))) -E 'not binary(cases)'; \
 	else \
 		$(CARGO) test --workspace --exclude enforcer-tests --lib --bins --tests; \
 		$(CARGO) test -p enforcer-tests --lib; \
@@ -56,23 +58,33 @@ test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, documentation,
 	@$(MAKE) --no-print-directory test-node
 	@$(MAKE) --no-print-directory cases
 
+# The package of Debian that a command is in, installed where it is missing and that is allowed.
+debian = if ! command -v $(2) >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	{ apt-get update && apt-get install --yes --no-install-recommends $(1); } >/dev/null 2>&1 || \
+		echo "Debian's \`$(1)\` could not be installed; what needs it is skipped"; \
+	fi
+
 .PHONY: test-services
-test-services: test-observability test-distributed ## What needs servers of others, installed where they are missing and that is allowed
+test-services: test-observability test-report test-distributed ## What needs servers of others, installed where they are missing and that is allowed
 
 .PHONY: test-observability
 test-observability: wasm $(ENVOY_NEEDED) ## 200,000 events counted; rules and dashboard before promtool and Prometheus (Debian's `prometheus`)
-	@if ! command -v promtool >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		{ apt-get update && apt-get install --yes --no-install-recommends prometheus; } >/dev/null 2>&1 || \
-			echo "test-observability: Debian's \`prometheus\` could not be installed; what needs it is skipped"; \
-	fi
+	@$(call debian,prometheus,promtool)
 	@$(CARGO) test --workspace --test it -- observability analytics --nocapture
 	@EVENTS=200000 $(CARGO) test --workspace --test counted -- --nocapture
 
+.PHONY: test-report
+test-report: ## The page of `enforcer report` in headless Chromium (Debian's `chromium`, Playwright from PyPI)
+	@$(call debian,chromium,chromium)
+	@if ! [ -x $(PLAYWRIGHT)/bin/playwright ]; then \
+		{ $(PYTHON) -m venv $(PLAYWRIGHT) && $(PLAYWRIGHT)/bin/pip install playwright==1.65.2; } >/dev/null 2>&1 || \
+			echo "test-report: PyPI's \`playwright\` could not be installed; what needs it is skipped"; \
+	fi
+	@PATH=$(PLAYWRIGHT)/bin:$$PATH $(CARGO) test --workspace --test it -- report --nocapture
+
 .PHONY: test-distributed
 test-distributed: wasm $(ENVOY_NEEDED) ## Two Envoys, one limit, before Limitador on Redis (Debian's `redis-server`)
-	@if ! command -v redis-server >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		{ apt-get update && apt-get install --yes --no-install-recommends redis-server; } >/dev/null 2>&1 || true; \
-	fi
+	@$(call debian,redis-server,redis-server)
 	@if command -v redis-server >/dev/null; then \
 		cd tests/distributed && CARGO_TARGET_DIR=$(abspath $(TARGET)) $(CARGO) test --locked --test shared -- --nocapture --test-threads 1; \
 	else \

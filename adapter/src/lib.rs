@@ -6,10 +6,12 @@
 
 pub mod analytics;
 pub mod attach;
+pub mod certificates;
 pub mod cli;
 pub mod diagnostic;
 pub mod envoy;
 pub mod fetch;
+pub mod gates;
 pub mod gateway;
 mod imports;
 pub mod issuers;
@@ -18,6 +20,8 @@ mod limits;
 pub mod model;
 pub mod openapi;
 pub mod output;
+pub mod passwords;
+pub mod report;
 pub mod schema;
 pub mod settings;
 pub mod source;

@@ -34,6 +34,7 @@ mod pem;
 mod port;
 mod process;
 mod server;
+mod tls;
 mod token;
 mod world;
 
@@ -50,5 +51,6 @@ pub use log::LogCapture;
 pub use port::ReservedPort;
 pub use process::Process;
 pub use server::{Received, Reply};
+pub use tls::Certified;
 pub use token::{TokenBuilder, base64url};
 pub use world::World;

@@ -15,7 +15,7 @@ const TLS: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 
 /// Clusters of the APIs' backends and of what the filters call.
 pub fn all_clusters(gateway: &Gateway) -> Vec<Value> {
-    let backends = gateway.backends.iter().map(|(name, backend)| cluster(gateway, name, &backend.servers));
+    let backends = gateway.all_backends().map(|(name, backend)| cluster(gateway, name, &backend.servers));
     let mut clusters: Vec<Value> = backends.chain(service_clusters(gateway)).collect();
     clusters.sort_by(|a, b| name_of(a).cmp(name_of(b)));
     clusters.dedup_by(|a, b| name_of(a) == name_of(b));

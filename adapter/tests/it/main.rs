@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod analytics;
 #[cfg(test)]
+mod certificates;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod corpora;
@@ -17,6 +19,10 @@ mod imports;
 #[cfg(test)]
 mod observability;
 #[cfg(test)]
+mod report;
+#[cfg(test)]
 mod routes;
+#[cfg(test)]
+mod sandbox;
 #[cfg(test)]
 mod schemas;

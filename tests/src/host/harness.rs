@@ -75,8 +75,9 @@ impl Host for HarnessHost {
         Ok(Box::new(HarnessStage { harness, workers: scene.workers }))
     }
 
-    fn refusal(&self, scene: &Scene) -> Result<Option<String>, Error> {
-        Ok(self.builder(scene)?.start().err().map(|error| error.to_string()))
+    fn refusals(&self, _accepted: &Scene, scenes: &[Scene]) -> Result<Vec<Option<String>>, Error> {
+        let refusal = |scene| Ok(self.builder(scene)?.start().err().map(|error| error.to_string()));
+        scenes.iter().map(refusal).collect()
     }
 }
 
@@ -158,6 +159,15 @@ fn harness_request(wire: &WireRequest) -> Result<Request, Error> {
     let mut request = Request::new(&wire.method, &text(&wire.path)?).host(&text(&wire.host)?);
     for (name, value) in wire.headers.iter() {
         request = request.header(&text(name)?, value);
+    }
+    if let Some(shown) = &wire.certificate {
+        let fingerprint: String = shown.fingerprint().iter().map(|byte| format!("{byte:02x}")).collect();
+        request = request
+            .attribute("connection.mtls", true)
+            .attribute("connection.sha256_peer_certificate_digest", fingerprint.as_str())
+            .attribute("connection.subject_peer_certificate", shown.subject().as_str())
+            .attribute("connection.uri_san_peer_certificate", shown.uri().as_str())
+            .attribute("connection.dns_san_peer_certificate", shown.dns().as_str());
     }
     match &wire.body {
         WireBody::None => {}

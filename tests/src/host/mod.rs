@@ -5,6 +5,7 @@ mod bootstrap;
 mod envoy;
 mod harness;
 mod limits;
+mod refused;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -46,8 +47,9 @@ pub(crate) trait Host: Send + Sync {
     /// Starts the filters on new virtual machines.
     fn start(&self, scene: &Scene) -> Result<Box<dyn Stage>, Error>;
 
-    /// Configures the filters and nothing more. `Some` is the log of a refusal.
-    fn refusal(&self, scene: &Scene) -> Result<Option<String>, Error>;
+    /// Configures the filters of each scene and nothing more. `Some` is the log of a refusal. Beside them stands
+    /// a scene that is accepted, so that what holds for all of them is done once.
+    fn refusals(&self, accepted: &Scene, scenes: &[Scene]) -> Result<Vec<Option<String>>, Error>;
 }
 
 /// What a host starts with.
@@ -57,6 +59,8 @@ pub(crate) struct Scene {
     pub(crate) root_id: String,
     pub(crate) configuration: Value,
     pub(crate) workers: usize,
+    /// Clients come by TLS.
+    pub(crate) tls: bool,
     pub(crate) services: BTreeMap<String, Behaviour>,
 }
 
