@@ -41,9 +41,9 @@ help: ## This list
 
 .PHONY: demo
 demo: targets $(ENVOY_NEEDED) ## A real Envoy in front of an API made from OpenAPI: API=path/to/openapi.yaml, ONCE=1
-	@$(CARGO) build --profile wasm --target wasm32-wasip1 -p enforcer-auth-module -p enforcer-bundle-module
+	@$(CARGO) build --profile wasm --target wasm32-wasip1 -p enforcer-bundle-module
 	@$(CARGO) build -p enforcer-adapter -p enforcer-testbed
-	@exec $(TARGET)/debug/enforcer-demo --module $(WASM_DIR)/auth.wasm $(if $(ONCE),--once) $(if $(API),"$(API)")
+	@exec $(TARGET)/debug/enforcer-demo --module $(WASM_DIR)/bundle.wasm $(if $(ONCE),--once) $(if $(API),"$(API)")
 
 .PHONY: test
 test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, documentation, Node, cases on every host
@@ -79,7 +79,7 @@ test-report: ## The page of `enforcer report` in headless Chromium (Debian's `ch
 		{ $(PYTHON) -m venv $(PLAYWRIGHT) && $(PLAYWRIGHT)/bin/pip install playwright==1.65.2; } >/dev/null 2>&1 || \
 			echo "test-report: PyPI's \`playwright\` could not be installed; what needs it is skipped"; \
 	fi
-	@PATH=$(PLAYWRIGHT)/bin:$$PATH $(CARGO) test -p enforcer-adapter --test it -- report --nocapture
+	@PATH=$(PLAYWRIGHT)/bin:$$PATH $(CARGO) test --workspace --test it -- report --nocapture
 
 .PHONY: cases
 cases: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## tests/cases on the harness, on Envoy and on the oldest Envoy we support; CASE=substring
