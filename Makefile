@@ -45,10 +45,11 @@ demo: targets $(ENVOY_NEEDED) ## A real Envoy in front of an API made from OpenA
 	@$(CARGO) build -p enforcer-adapter -p enforcer-testbed
 	@exec $(TARGET)/debug/enforcer-demo --module $(WASM_DIR)/bundle.wasm $(if $(ONCE),--once) $(if $(API),"$(API)")
 
+# Half of what most tests do is wait for an Envoy: two run on each processor.
 .PHONY: test
 test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, documentation, Node, cases on every host
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		$(CARGO) nextest run --workspace -E 'not binary(cases)'; \
+		$(CARGO) nextest run --workspace --test-threads $$((2 * $$(getconf _NPROCESSORS_ONLN))) -E 'not binary(cases)'; \
 	else \
 		$(CARGO) test --workspace --exclude enforcer-tests --lib --bins --tests; \
 		$(CARGO) test -p enforcer-tests --lib; \
@@ -57,29 +58,38 @@ test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, documentation,
 	@$(MAKE) --no-print-directory test-node
 	@$(MAKE) --no-print-directory cases
 
+# The package of Debian that a command is in, installed where it is missing and that is allowed.
+debian = if ! command -v $(2) >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	{ apt-get update && apt-get install --yes --no-install-recommends $(1); } >/dev/null 2>&1 || \
+		echo "Debian's \`$(1)\` could not be installed; what needs it is skipped"; \
+	fi
+
 .PHONY: test-services
-test-services: test-observability test-report ## What needs servers of others, installed where they are missing and that is allowed
+test-services: test-observability test-report test-distributed ## What needs servers of others, installed where they are missing and that is allowed
 
 .PHONY: test-observability
 test-observability: wasm $(ENVOY_NEEDED) ## 200,000 events counted; rules and dashboard before promtool and Prometheus (Debian's `prometheus`)
-	@if ! command -v promtool >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		{ apt-get update && apt-get install --yes --no-install-recommends prometheus; } >/dev/null 2>&1 || \
-			echo "test-observability: Debian's \`prometheus\` could not be installed; what needs it is skipped"; \
-	fi
+	@$(call debian,prometheus,promtool)
 	@$(CARGO) test --workspace --test it -- observability analytics --nocapture
 	@EVENTS=200000 $(CARGO) test --workspace --test counted -- --nocapture
 
 .PHONY: test-report
 test-report: ## The page of `enforcer report` in headless Chromium (Debian's `chromium`, Playwright from PyPI)
-	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		{ apt-get update && apt-get install --yes --no-install-recommends chromium; } >/dev/null 2>&1 || \
-			echo "test-report: Debian's \`chromium\` could not be installed; what needs it is skipped"; \
-	fi
+	@$(call debian,chromium,chromium)
 	@if ! [ -x $(PLAYWRIGHT)/bin/playwright ]; then \
 		{ $(PYTHON) -m venv $(PLAYWRIGHT) && $(PLAYWRIGHT)/bin/pip install playwright==1.65.2; } >/dev/null 2>&1 || \
 			echo "test-report: PyPI's \`playwright\` could not be installed; what needs it is skipped"; \
 	fi
 	@PATH=$(PLAYWRIGHT)/bin:$$PATH $(CARGO) test --workspace --test it -- report --nocapture
+
+.PHONY: test-distributed
+test-distributed: wasm $(ENVOY_NEEDED) ## Two Envoys, one limit, before Limitador on Redis (Debian's `redis-server`)
+	@$(call debian,redis-server,redis-server)
+	@if command -v redis-server >/dev/null; then \
+		cd tests/distributed && CARGO_TARGET_DIR=$(abspath $(TARGET)) $(CARGO) test --locked --test shared -- --nocapture --test-threads 1; \
+	else \
+		echo "test-distributed: skipped: no \`redis-server\` (Debian's package of that name)"; \
+	fi
 
 .PHONY: cases
 cases: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## tests/cases on the harness, on Envoy and on the oldest Envoy we support; CASE=substring

@@ -9,8 +9,8 @@ use enforcer_analytics::{Analytics, config::AnalyticsConfig};
 use enforcer_auth::{
     Auth,
     config::{
-        Api as AuthApi, AuthConfig, HeaderSource, JwtRequirement, Operation as AuthOperation, Requirement,
-        Scopes, TokenSource,
+        Api as AuthApi, AuthConfig, Clusters, HeaderSource, JwtRequirement, Operation as AuthOperation,
+        Requirement, Scopes, TokenSource,
     },
 };
 use enforcer_core::{
@@ -22,11 +22,11 @@ use serde::Deserialize as _;
 use serde_json::json;
 
 use crate::{
-    analytics,
+    analytics, certificates,
     diagnostic::{Diagnostic, Diagnostics},
-    envoy, fetch, issuers, keys, limits,
-    model::{Access, Alternative, Api, ApiModel, Backend, slug},
-    openapi,
+    envoy, fetch, gates, imports, issuers, keys, limits,
+    model::{Access, Alternative, Api, ApiModel, Backend, KeyTypes, slug},
+    openapi, passwords,
     settings::{self, ScopeRule, Settings},
     source::{Source, View, parse},
     url::{Scheme, Url},
@@ -65,8 +65,12 @@ pub struct Gateway {
     pub key_servers: Vec<(String, Url)>,
     /// Servers that take events, likewise.
     pub event_servers: Vec<(String, Url)>,
+    /// The server that counts for several Envoys, likewise. It speaks gRPC.
+    pub limit_server: Option<(String, Url)>,
     /// The APIs' clusters, in the order of the model. APIs on one server can have one in common.
     pub backends: Vec<(String, Backend)>,
+    /// The clusters of their sandboxes, in the same order.
+    pub sandboxes: Vec<Option<(String, Backend)>>,
     /// The bundle of roots for https, as Envoy sees it.
     pub ca_file: String,
     /// Every file that was read.
@@ -80,8 +84,13 @@ impl Gateway {
             Some(path) => findings.take(Source::read(path).and_then(|source| parse(&source)))?,
             None => findings.take(parse(&Source::new("enforcer.yaml", "")))?,
         };
-        let settings = settings::settings(&document, findings)?;
+        let mut settings = settings::settings(&document, findings)?;
         let backend = default_backend(&settings, document.view(), findings);
+        let folder = input.settings.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        let list = document.view().descend(["limits", "imports"]);
+        for (name, tier) in imports::tiers(&settings.limits.imports, folder, list, findings) {
+            settings.tiers.entry(name).or_insert(tier);
+        }
         let mut files: BTreeSet<PathBuf> =
             input.settings.iter().filter_map(|path| path.canonicalize().ok()).collect();
         let context =
@@ -98,17 +107,22 @@ impl Gateway {
         apis.sort_by(|a, b| (&a.name, &a.version, &a.base_path).cmp(&(&b.name, &b.version, &b.base_path)));
         distinct_locations(&apis, findings);
         known_schemes(&settings, &apis, document.view(), findings);
-        let folder = input.settings.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        files.extend(settings.limits.imports.iter().filter_map(|file| folder.join(file).canonicalize().ok()));
         let key_files = settings.all_issuers().filter_map(|issuer| issuers::key_file(issuer, folder));
         files.extend(key_files.filter_map(|path| path.canonicalize().ok()));
+        let certificates = certificates::files(&settings, folder);
+        files.extend(certificates.filter_map(|path| path.canonicalize().ok()));
+        files.extend(passwords::file(&settings, folder).and_then(|path| path.canonicalize().ok()));
         let mut gateway = Self {
             backends: Vec::new(),
+            sandboxes: Vec::new(),
             model: ApiModel { apis },
             auth: AuthConfig::deserialize(json!({"issuers": []})).ok()?,
             ratelimit: None,
             analytics: None,
             key_servers: Vec::new(),
             event_servers: Vec::new(),
+            limit_server: None,
             ca_file: settings
                 .defaults
                 .ca_file
@@ -128,8 +142,13 @@ impl Gateway {
             online: input.online,
         };
         gateway.find_keys(document.view(), context, findings);
-        gateway.configure_auth(document.view(), findings);
-        gateway.ratelimit = limits::configure(&gateway.model, &gateway.settings, document.view(), findings);
+        let basic = passwords::resolve(&gateway.settings, &gateway.model, folder, document.view(), findings);
+        gateway.auth.basic = basic;
+        let known =
+            certificates::resolve(&gateway.settings, &gateway.model, folder, document.view(), findings);
+        gateway.auth.client_certificates = known;
+        gateway.configure_auth(input.routed, document.view(), findings);
+        gateway.configure_limits(document.view(), findings);
         gateway.configure_analytics(document.view(), findings);
         (!findings.failed()).then_some(gateway)
     }
@@ -144,8 +163,7 @@ impl Gateway {
             ));
         }
         let mut servers = self
-            .backends
-            .iter()
+            .all_backends()
             .flat_map(|(_, backend)| &backend.servers)
             .chain(self.services().map(|(_, url)| url));
         match servers.find(|server| server.scheme == Scheme::Https) {
@@ -158,9 +176,14 @@ impl Gateway {
         }
     }
 
+    /// Backends and sandboxes, each with its cluster.
+    pub fn all_backends(&self) -> impl Iterator<Item = &(String, Backend)> {
+        self.backends.iter().chain(self.sandboxes.iter().flatten())
+    }
+
     /// Servers that the filters call, each with the cluster that reaches it.
     pub fn services(&self) -> impl Iterator<Item = &(String, Url)> {
-        self.key_servers.iter().chain(&self.event_servers)
+        self.key_servers.iter().chain(&self.event_servers).chain(&self.limit_server)
     }
 
     /// A module, by the name of its file without `.wasm`, as Envoy sees it.
@@ -198,6 +221,27 @@ impl Gateway {
                 false => cluster_name("api", &format!("{} {}", api.name, api.version), &mut taken),
             };
             self.backends.push((name, api.backend.clone()));
+            let about = format!("{} {}", api.name, api.version);
+            self.sandboxes.push(match &api.key_types {
+                KeyTypes::Both(sandbox) => {
+                    Some((cluster_name("sandbox", &about, &mut taken), sandbox.clone()))
+                }
+                KeyTypes::All | KeyTypes::Production | KeyTypes::Sandbox => None,
+            });
+        }
+    }
+
+    /// The clusters of an API by the type of key.
+    fn key_clusters(&self, index: usize) -> Option<Clusters> {
+        let api = self.model.apis.get(index)?;
+        let (own, _) = self.backends.get(index)?;
+        let sandbox = self.sandboxes.get(index)?.as_ref().map(|(name, _)| name.clone());
+        match api.key_types {
+            KeyTypes::All => None,
+            KeyTypes::Production | KeyTypes::Both(_) => {
+                Some(Clusters { production: Some(own.clone()), sandbox })
+            }
+            KeyTypes::Sandbox => Some(Clusters { production: None, sandbox: Some(own.clone()) }),
         }
     }
 
@@ -220,6 +264,17 @@ impl Gateway {
             let signed = issuers::resolve(&keys.issuers, context, &mut cluster, findings);
             self.auth.api_keys = keys::resolve(keys, signed, &self.model, file, &mut cluster, findings);
         }
+        gates::resolve(&self.settings.auth, &mut self.auth, file, &mut cluster, findings);
+    }
+
+    fn configure_limits(&mut self, file: View<'_>, findings: &mut Diagnostics) {
+        let server = &mut self.limit_server;
+        let mut cluster = |url: &Url| {
+            let name = cluster_name("limits", &url.host.to_string(), &mut BTreeSet::new());
+            *server = Some((name.clone(), url.clone()));
+            name
+        };
+        self.ratelimit = limits::configure(&self.model, &self.settings, file, &mut cluster, findings);
     }
 
     fn configure_analytics(&mut self, file: View<'_>, findings: &mut Diagnostics) {
@@ -254,10 +309,18 @@ impl Gateway {
         self.analytics = Some(config);
     }
 
-    fn configure_auth(&mut self, file: View<'_>, findings: &mut Diagnostics) {
+    /// `routed`: where requests go is ours to say.
+    fn configure_auth(&mut self, routed: bool, file: View<'_>, findings: &mut Diagnostics) {
         let auth = &self.settings.auth;
         let rule = auth.scopes;
         self.auth.apis = self.model.apis.iter().map(|api| auth_api(api, rule)).collect();
+        if routed {
+            let clusters =
+                (0..self.model.apis.len()).map(|index| self.key_clusters(index)).collect::<Vec<_>>();
+            for (api, clusters) in self.auth.apis.iter_mut().zip(clusters) {
+                api.clusters = clusters;
+            }
+        }
         self.auth.errors = auth.errors;
         self.auth.mode = self.settings.mode;
         self.auth.forward_token = auth.forward_token;
@@ -356,6 +419,7 @@ fn auth_api(api: &Api, rule: ScopeRule) -> AuthApi {
         version: api.version.clone(),
         hosts: api.hosts.clone(),
         base_path: api.base_path.clone(),
+        clusters: None,
         security: requirements(&api.access, rule),
         operations: api
             .operations
@@ -387,6 +451,8 @@ fn all_requirements(access: &Access, rule: ScopeRule) -> Vec<Requirement> {
     let one = |way: &Alternative| Requirement {
         jwt: way.token.as_ref().map(|scopes| token(&way.issuer, scopes)),
         api_keys: way.keys.iter().map(keys::scheme_name).collect(),
+        basic: way.basic,
+        certificate: way.certificate,
     };
     access.0.iter().map(one).collect()
 }
@@ -446,6 +512,7 @@ fn refused(error: &ConfigError, model: &ApiModel, file: View<'_>) -> Diagnostic 
             });
             file.descend(["keys"].into_iter().chain(rest)).place()
         }
+        ["basic", ..] => file.descend(["auth", "basic"]).place(),
         ["issuers", ..] => file.descend(steps.iter().copied()).place(),
         _ => file.descend(["auth"].into_iter().chain(steps.iter().copied())).place(),
     };

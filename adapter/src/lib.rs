@@ -6,17 +6,21 @@
 
 pub mod analytics;
 pub mod attach;
+pub mod certificates;
 pub mod cli;
 pub mod diagnostic;
 pub mod envoy;
 pub mod fetch;
+pub mod gates;
 pub mod gateway;
+mod imports;
 pub mod issuers;
 pub mod keys;
 mod limits;
 pub mod model;
 pub mod openapi;
 pub mod output;
+pub mod passwords;
 pub mod report;
 pub mod schema;
 pub mod settings;

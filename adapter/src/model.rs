@@ -22,6 +22,8 @@ pub struct Api {
     /// Path below which it lives at the gateway: `/` or `/store/v1`, without a trailing slash.
     pub base_path: String,
     pub backend: Backend,
+    /// Which keys that is for.
+    pub key_types: KeyTypes,
     /// What operations need that do not say so themselves.
     pub access: Access,
     /// How much all its callers together may ask of it.
@@ -50,6 +52,17 @@ impl Backend {
     pub fn base_path(&self) -> &str {
         self.servers.first().map_or("/", |server| server.path.as_str())
     }
+}
+
+/// Which keys (Choreo Connect's `keytype`) an API's backend is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyTypes {
+    /// All, of whatever type.
+    All,
+    Production,
+    Sandbox,
+    /// Those for production; those for the sandbox have this backend.
+    Both(Backend),
 }
 
 /// A method on a path.
@@ -88,6 +101,10 @@ pub struct Alternative {
     pub issuer: Option<String>,
     /// An API key in each of these places.
     pub keys: Vec<KeySource>,
+    /// A name and its password.
+    pub basic: bool,
+    /// A client certificate that is known.
+    pub certificate: bool,
 }
 
 impl Alternative {

@@ -3,7 +3,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::http1::{self, Message, Timed, Unannounced};
-use crate::{Error, Fields};
+use crate::tls::{self, Stream};
+use crate::{Certified, Error, Fields};
 
 /// How long a whole exchange may take unless told otherwise. Well above what a busy machine needs.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,10 +43,23 @@ impl RawClient {
 
     /// Opens a connection to use step by step.
     pub fn connect(&self) -> Result<Connection, Error> {
-        let stream = TcpStream::connect_timeout(&self.address, self.timeout)
-            .and_then(|stream| stream.set_nodelay(true).map(|()| stream))
-            .map_err(Error::io(format!("connect to {}", self.address)))?;
-        let reader = BufReader::new(Timed { stream, deadline: Instant::now() });
+        self.open(|socket| Ok(Box::new(socket)))
+    }
+
+    /// The same over TLS, showing a certificate if there is one. The server's is not looked at.
+    pub fn connect_tls(&self, shown: Option<&Certified>) -> Result<Connection, Error> {
+        self.open(|socket| tls::connect(socket, shown))
+    }
+
+    fn open(
+        &self,
+        stream: impl FnOnce(TcpStream) -> Result<Box<dyn Stream>, Error>,
+    ) -> Result<Connection, Error> {
+        let socket = TcpStream::connect_timeout(&self.address, self.timeout)
+            .and_then(|socket| socket.set_nodelay(true).map(|()| socket));
+        let sockets = socket.and_then(|socket| Ok((socket.try_clone()?, socket)));
+        let (socket, other) = sockets.map_err(Error::io(format!("connect to {}", self.address)))?;
+        let reader = BufReader::new(Timed { socket, stream: stream(other)?, deadline: Instant::now() });
         Ok(Connection { reader, timeout: self.timeout })
     }
 }
@@ -76,7 +90,8 @@ impl Connection {
     /// Writes bytes.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.restart_clock();
-        match self.reader.get_mut().write_all(bytes) {
+        let stream = self.reader.get_mut();
+        match stream.write_all(bytes).and_then(|()| stream.flush()) {
             // The server may have answered and closed before it read everything: the answer decides.
             Err(e) if matches!(e.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
                 Ok(())

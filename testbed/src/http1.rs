@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use crate::Fields;
+use crate::tls::Stream;
 
 /// The longest head or chunk line read: far above the 60 KiB of headers that Envoy allows.
 const MAX_HEAD: u64 = 4 * 1024 * 1024;
@@ -141,7 +142,10 @@ fn invalid(what: String) -> io::Error {
 /// A timeout per read would never fire against a peer that sends a byte now and then.
 #[derive(Debug)]
 pub(crate) struct Timed {
-    pub(crate) stream: TcpStream,
+    /// What has timeouts.
+    pub(crate) socket: TcpStream,
+    /// The same connection, or TLS on it.
+    pub(crate) stream: Box<dyn Stream>,
     pub(crate) deadline: Instant,
 }
 
@@ -154,14 +158,14 @@ impl Timed {
 
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(Some(self.remaining()?))?;
+        self.socket.set_read_timeout(Some(self.remaining()?))?;
         self.stream.read(buffer)
     }
 }
 
 impl Write for Timed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(Some(self.remaining()?))?;
+        self.socket.set_write_timeout(Some(self.remaining()?))?;
         self.stream.write(bytes)
     }
 

@@ -24,6 +24,8 @@ mod echo;
 mod envoy;
 mod error;
 mod fields;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod http1;
 mod issuer;
 mod keys;
@@ -32,6 +34,7 @@ mod pem;
 mod port;
 mod process;
 mod server;
+mod tls;
 mod token;
 mod world;
 
@@ -40,11 +43,14 @@ pub use echo::EchoBackend;
 pub use envoy::{Config, Envoy, EnvoyBinary, EnvoyOptions, Version};
 pub use error::Error;
 pub use fields::Fields;
+#[cfg(feature = "grpc")]
+pub use grpc::{GrpcReply, GrpcServer};
 pub use issuer::{DISCOVERY_PATH, Issuer, JWKS_PATH};
 pub use keys::{Alg, Keys, hmac};
 pub use log::LogCapture;
 pub use port::ReservedPort;
 pub use process::Process;
 pub use server::{Received, Reply};
+pub use tls::Certified;
 pub use token::{TokenBuilder, base64url};
 pub use world::World;

@@ -5,18 +5,28 @@ use base64::engine::general_purpose::STANDARD;
 use rsa::pkcs1::EncodeRsaPublicKey;
 
 use crate::keys::key_error;
-use crate::{Alg, Error, Keys};
+use crate::{Alg, Certified, Error, Keys};
 
 const OBJECT_ID: u8 = 0x06;
 const BIT_STRING: u8 = 0x03;
 const INTEGER: u8 = 0x02;
+const OCTET_STRING: u8 = 0x04;
 const NULL: &[u8] = &[0x05, 0];
 const UTF8_STRING: u8 = 0x0c;
+const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 /// `[0]`, which holds a certificate's version.
 const VERSION: u8 = 0xa0;
+
+/// `[1]`, which holds the public key beside a private one (RFC 5915).
+const PUBLIC_KEY: u8 = 0xa1;
+/// `[3]`, which holds a certificate's extensions.
+const EXTENSIONS: u8 = 0xa3;
+/// `[2]` and `[6]` of an alternative name (RFC 5280 section 4.2.1.6).
+const DNS_NAME: u8 = 0x82;
+const URI_NAME: u8 = 0x86;
 
 const RSA_ENCRYPTION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 const SHA256_WITH_RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 11];
@@ -27,6 +37,7 @@ const ECDSA_WITH_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
 const ECDSA_WITH_SHA384: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3];
 const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+const ALTERNATIVE_NAMES: &[u8] = &[0x55, 0x1d, 17];
 
 impl Keys {
     /// The public key as `PUBLIC KEY`.
@@ -42,8 +53,43 @@ impl Keys {
     /// The public key in a certificate signed by itself, as `CERTIFICATE`, good from 2020 to the beginning of the year
     /// given.
     pub fn certificate_pem(&self, alg: Alg, until: u16) -> Result<String, Error> {
-        let time = |year: u16| tlv(GENERALIZED_TIME, format!("{year:04}0101000000Z").as_bytes());
-        let common_name = sequence(&[tlv(OBJECT_ID, COMMON_NAME), tlv(UTF8_STRING, b"idp.example.com")]);
+        Ok(pem("CERTIFICATE", &self.certificate(alg, until, "idp.example.com", Vec::new())?))
+    }
+
+    /// The P-256 key with a certificate signed by itself, good from 2020 to 2049. It is named after the key, `ec-N`:
+    /// in the subject, and in alternative names of both kinds.
+    pub fn certified(&self) -> Result<Certified, Error> {
+        let mut certified =
+            Certified { certificate: Vec::new(), key: Vec::new(), name: self.kid(Alg::ES256) };
+        let names =
+            sequence(&[tlv(DNS_NAME, certified.dns().as_bytes()), tlv(URI_NAME, certified.uri().as_bytes())]);
+        let names = sequence(&[tlv(OBJECT_ID, ALTERNATIVE_NAMES), tlv(OCTET_STRING, &names)]);
+        let extensions = tlv(EXTENSIONS, &sequence(&[names]));
+        certified.certificate = self.certificate(Alg::ES256, 2049, &certified.name, extensions)?;
+        let point = self.p256.verifying_key().to_sec1_point(false);
+        let private = sequence(&[
+            tlv(INTEGER, &[1]),
+            tlv(OCTET_STRING, &self.p256.to_bytes()),
+            tlv(PUBLIC_KEY, &bits(point.as_bytes())),
+        ]);
+        let algorithm = sequence(&[tlv(OBJECT_ID, EC_PUBLIC_KEY), tlv(OBJECT_ID, P256)]);
+        certified.key = sequence(&[tlv(INTEGER, &[0]), algorithm, tlv(OCTET_STRING, &private)]);
+        Ok(certified)
+    }
+
+    fn certificate(
+        &self,
+        alg: Alg,
+        until: u16,
+        common_name: &str,
+        extensions: Vec<u8>,
+    ) -> Result<Vec<u8>, Error> {
+        // RFC 5280 section 4.1.2.5 wants the short form as long as it will do.
+        let time = |year: u16| match year {
+            ..2050 => tlv(UTC_TIME, format!("{:02}0101000000Z", year % 100).as_bytes()),
+            _ => tlv(GENERALIZED_TIME, format!("{year:04}0101000000Z").as_bytes()),
+        };
+        let common_name = sequence(&[tlv(OBJECT_ID, COMMON_NAME), tlv(UTF8_STRING, common_name.as_bytes())]);
         let name = sequence(&[tlv(SET, &common_name)]);
         let (signer, algorithm) = signature_algorithm(alg)?;
         let certificate = sequence(&[
@@ -54,13 +100,14 @@ impl Keys {
             sequence(&[time(2020), time(until)]),
             name,
             self.public_der(alg)?,
+            extensions,
         ]);
         let signature = self.sign(signer, &certificate)?;
         let signature = match signer {
             Alg::ES256 | Alg::ES384 => ecdsa_der(&signature),
             _ => signature,
         };
-        Ok(pem("CERTIFICATE", &sequence(&[certificate, algorithm, bits(&signature)])))
+        Ok(sequence(&[certificate, algorithm, bits(&signature)]))
     }
 
     /// SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7).
@@ -145,7 +192,7 @@ fn tlv(tag: u8, value: &[u8]) -> Vec<u8> {
     out
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let lines: Vec<&str> =
         text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
@@ -193,6 +240,15 @@ mod tests {
             let seen = openssl(&["x509", "-noout", "-pubkey", "-enddate"], &certificate).unwrap();
             assert!(seen.contains(&key) && seen.contains("Jan  1 00:00:00 2099 GMT"), "{seen}");
         }
+        let certified = keys.certified().unwrap();
+        let seen =
+            openssl(&["x509", "-noout", "-subject", "-ext", "subjectAltName"], &certified.pem()).unwrap();
+        assert!(
+            seen.contains("CN = ec-1")
+                && seen.contains("DNS:ec-1.example.com, URI:spiffe://example.com/ec-1"),
+            "{seen}"
+        );
+        assert_eq!(openssl(&["pkey"], &certified.key_pem()).unwrap(), certified.key_pem());
         assert!(keys.public_pem(Alg::HS256).is_err() && keys.certificate_pem(Alg::HS256, 2099).is_err());
     }
 }

@@ -10,7 +10,7 @@ use enforcer_core::units::Span;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-pub(crate) use self::expect::{Deliveries, Expect, Field, Seen};
+pub(crate) use self::expect::{Deliveries, Expect, Field, Last, Seen};
 
 use crate::Error;
 use crate::tokens::TokenSpec;
@@ -31,6 +31,9 @@ pub(crate) struct CaseFile {
     /// How many worker threads serve the requests.
     #[serde(default = "one")]
     pub(crate) workers: usize,
+    /// Clients come by TLS. The listener asks them for a certificate and takes any.
+    #[serde(default)]
+    pub(crate) tls: bool,
     /// Sets of public keys, for `${key_set.NAME}` and for services.
     #[serde(default)]
     pub(crate) key_sets: BTreeMap<String, Vec<Value>>,
@@ -58,8 +61,18 @@ pub(crate) struct Service {
     pub(crate) document: Option<String>,
     /// Header fields beside the document.
     pub(crate) headers: Option<BTreeMap<String, String>>,
+    /// It is a rate limit service, spoken to by gRPC, and allows each descriptor so much.
+    pub(crate) limit: Option<Allowance>,
     /// How it answers.
     pub(crate) answer: Option<Answer>,
+}
+
+/// So many requests in so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Allowance {
+    pub(crate) requests: u64,
+    pub(crate) per: Span,
 }
 
 /// How a service answers.
@@ -187,6 +200,9 @@ pub(crate) struct Request {
     /// The name of a token to send as `authorization: Bearer`.
     #[serde(default)]
     pub(crate) token: Option<String>,
+    /// The name of a key, `ec-2`, whose certificate the client shows.
+    #[serde(default)]
+    pub(crate) certificate: Option<String>,
     /// Further fields; a list stands for several fields of one name.
     #[serde(default)]
     pub(crate) headers: BTreeMap<String, Values>,
@@ -255,8 +271,12 @@ impl CaseFile {
             return Err("say what the cases have in common, in `about`".into());
         }
         let mut names = BTreeSet::new();
+        let shows = |step: &Step| step.request.as_ref().is_some_and(|request| request.certificate.is_some());
         for case in &mut file.cases {
             case.normalise().map_err(|problem| format!("case `{}`: {problem}", case.name))?;
+            if !file.tls && case.steps.iter().any(shows) {
+                return Err(format!("case `{}`: a certificate needs `tls: true` in the file", case.name));
+            }
             if !names.insert(case.name.clone()) {
                 return Err(format!("two cases are named `{}`", case.name));
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use enforcer_testbed::{Alg, Keys};
+use enforcer_testbed::{Alg, Certified, Keys, base64url};
 use serde_json::{Map, Value, json};
 
 use crate::Error;
@@ -49,6 +49,9 @@ impl Key {
             "rsa_pem" => self.keys.rsa_pem(),
             "certificate" => self.keys.certificate_pem(self.alg, 2099),
             "expired_certificate" => self.keys.certificate_pem(self.alg, 2021),
+            "client_certificate" | "one_line" | "percent_encoded" | "fingerprint" | "thumbprint" => {
+                self.keys.certified().map(|certified| of_certificate(form, &certified))
+            }
             _ => return None,
         };
         Some(pem.map(Value::String).map_err(Error::from))
@@ -57,6 +60,26 @@ impl Key {
     /// Whether its signatures are made and checked with one secret.
     pub(crate) fn is_symmetric(&self) -> bool {
         matches!(self.alg, Alg::HS256 | Alg::HS384 | Alg::HS512)
+    }
+}
+
+/// The certificate that a client with this key shows: as PEM, in one line, percent-encoded, or its SHA-256 in
+/// hexadecimal or base64url.
+fn of_certificate(form: &str, certified: &Certified) -> String {
+    let bytes = certified.fingerprint();
+    match form {
+        "one_line" => certified.pem().replace('\n', ""),
+        "percent_encoded" => certified
+            .pem()
+            .bytes()
+            .map(|byte| match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' => char::from(byte).to_string(),
+                _ => format!("%{byte:02X}"),
+            })
+            .collect(),
+        "fingerprint" => bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+        "thumbprint" => base64url(bytes),
+        _ => certified.pem(),
     }
 }
 

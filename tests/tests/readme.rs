@@ -6,6 +6,7 @@ use std::{env, error::Error, fs, path::Path};
 
 use enforcer_adapter::diagnostic::Diagnostics;
 use enforcer_adapter::{settings, source};
+use enforcer_auth::config::AuthConfig;
 use enforcer_bundle::Bundle;
 use enforcer_core::config;
 use enforcer_core::filter::{Capabilities, Filter as _};
@@ -79,8 +80,8 @@ fn the_configurations_of_the_auth_page_are_cases() {
     let own = cases["cases"].as_array().unwrap().iter().filter_map(|case| case.get("configuration"));
     let configurations: Vec<&Value> = own.chain([&cases["configuration"]]).collect();
     let page = page("docs/auth.md");
-    let whole =
-        blocks(&page).filter(|(language, text)| *language == "json" && text.starts_with("{\"issuers\""));
+    let is_whole = |text: &str| serde_json::from_str::<AuthConfig>(text).is_ok();
+    let whole = blocks(&page).filter(|(language, text)| *language == "json" && is_whole(text));
     let shown: Vec<Value> = whole.map(|(_, text)| serde_json::from_str(text).unwrap()).collect();
     assert_eq!(shown.len(), configurations.len());
     for example in &shown {

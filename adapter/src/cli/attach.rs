@@ -70,6 +70,7 @@ fn add(
     let mut gateway = Gateway::load(&input, findings)?;
     // Where requests go is the business of the routes that are there.
     gateway.backends.clear();
+    gateway.sandboxes.clear();
     findings.take(gateway.check_surroundings())?;
     gateway.summary().iter().for_each(|line| shell.detail(line));
     findings.take(attach::attach(envoy, gateway, &arguments.listeners))

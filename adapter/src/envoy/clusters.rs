@@ -10,20 +10,34 @@ use crate::{
 use enforcer_core::units::Span;
 
 const DEFAULT_CONNECT_TIMEOUT: Span = Span::from_secs(5);
+const PROTOCOL: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const TLS: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
 
 /// Clusters of the APIs' backends and of what the filters call.
 pub fn all_clusters(gateway: &Gateway) -> Vec<Value> {
-    let backends = gateway.backends.iter().map(|(name, backend)| cluster(gateway, name, &backend.servers));
+    let backends = gateway.all_backends().map(|(name, backend)| cluster(gateway, name, &backend.servers));
     let mut clusters: Vec<Value> = backends.chain(service_clusters(gateway)).collect();
     clusters.sort_by(|a, b| name_of(a).cmp(name_of(b)));
     clusters.dedup_by(|a, b| name_of(a) == name_of(b));
     clusters
 }
 
-/// Clusters that the filters fetch keys and send events through.
+/// Clusters that the filters fetch keys, send events and ask for hits through.
 pub fn service_clusters(gateway: &Gateway) -> Vec<Value> {
-    gateway.services().map(|(name, url)| cluster(gateway, name, std::slice::from_ref(url))).collect()
+    let of = |(name, url): &(String, Url)| {
+        let mut cluster = cluster(gateway, name, std::slice::from_ref(url));
+        if gateway.limit_server.as_ref().is_some_and(|(limits, _)| limits == name) {
+            set(&mut cluster, "typed_extension_protocol_options", http2());
+        }
+        cluster
+    };
+    gateway.services().map(of).collect()
+}
+
+/// gRPC is HTTP/2, with TLS or without.
+fn http2() -> Value {
+    let options = json!({"explicit_http_config": {"http2_protocol_options": {}}});
+    json!({PROTOCOL: typed(PROTOCOL, options)})
 }
 
 fn name_of(cluster: &Value) -> &str {

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{socket_address, typed};
 use crate::{
+    certificates,
     gateway::Gateway,
     settings::{ClientCertificate, Listener, Tls},
 };
@@ -34,7 +35,10 @@ fn listener(gateway: &Gateway, listener: &Listener, filters: &[Value], routes: &
         json!([{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]),
     );
     if let Some(tls) = &listener.tls {
-        let socket = json!({"name": "envoy.transport_sockets.tls", "typed_config": downstream_tls(tls)});
+        let socket = json!({
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": downstream_tls(tls, certificates::are_asked_for(&gateway.auth)),
+        });
         chain.insert("transport_socket".to_owned(), socket);
     }
     let same_port = gateway.settings.listeners.iter().filter(|other| other.port == listener.port).count();
@@ -84,6 +88,9 @@ fn connection_manager(gateway: &Gateway, filters: &[Value], (routes_key, routes)
         // Many backends read `x_user` as `x-user`, so that a client could claim to be somebody else.
         set(map, "common_http_protocol_options", "headers_with_underscores_action", json!("DROP_HEADER"));
     }
+    if let Some(details) = certificates::forwarded(&gateway.auth) {
+        map.insert("forward_client_cert_details".to_owned(), json!(details));
+    }
     if let Some(log) = access_log(gateway) {
         map.insert("access_log".to_owned(), json!([log]));
     }
@@ -129,7 +136,8 @@ fn access_log(gateway: &Gateway) -> Option<Value> {
     }
 }
 
-fn downstream_tls(tls: &Tls) -> Value {
+/// `asked`: clients without a CA of ours are known by their certificates.
+fn downstream_tls(tls: &Tls, asked: bool) -> Value {
     let mut common = json!({
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
         "alpn_protocols": ["h2", "http/1.1"],
@@ -140,6 +148,11 @@ fn downstream_tls(tls: &Tls) -> Value {
     });
     let Some(map) = common.as_object_mut() else { return common };
     let Some(ca) = &tls.client_ca else {
+        if asked {
+            // Any is accepted, and tells nothing but its fingerprint.
+            let any = json!({"trust_chain_verification": "ACCEPT_UNTRUSTED"});
+            map.insert("validation_context".to_owned(), any);
+        }
         return typed(TLS, json!({"common_tls_context": common}));
     };
     map.insert("validation_context".to_owned(), json!({"trusted_ca": {"filename": ca}}));

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use enforcer_auth::key_type::CLUSTER_HEADER;
 use serde_json::{Map, Value, json};
 
 use super::{cors, duration, typed};
@@ -61,8 +62,14 @@ fn virtual_host(gateway: &Gateway, apis: &[usize], domains: &[&str]) -> Value {
         .filter_map(|index| {
             let api = gateway.model.apis.get(*index)?;
             let (cluster, backend) = gateway.backends.get(*index)?;
-            Some((api, route(api, cluster, backend)))
+            let sandbox = gateway.sandboxes.get(*index).and_then(Option::as_ref);
+            // The first match counts, and the sandbox's matches less.
+            let sandbox = sandbox.map(|(cluster, backend)| sandbox_route(api, cluster, backend));
+            let usual = route(api, cluster, backend);
+            let usual = if sandbox.is_some() { without_choice(usual) } else { usual };
+            Some(sandbox.into_iter().chain([usual]).map(move |route| (api, route)))
         })
+        .flatten()
         .collect();
     // The first match counts: the longest base path must come first.
     routes.sort_by(|(a, _), (b, _)| {
@@ -141,6 +148,28 @@ fn route(api: &Api, cluster: &str, backend: &Backend) -> Value {
             "typed_per_filter_config".to_owned(),
             json!({"envoy.filters.http.cors": cors::policy(policy)}),
         );
+    }
+    route
+}
+
+/// For the keys that the auth filter has found to be for the sandbox. It removes the header from every request, so that
+/// no client can take this route.
+fn sandbox_route(api: &Api, cluster: &str, backend: &Backend) -> Value {
+    let mut route = without_choice(route(api, cluster, backend));
+    let chosen = json!([{"name": CLUSTER_HEADER, "string_match": {"exact": cluster}}]);
+    if let Some(found) = route.get_mut("match").and_then(Value::as_object_mut) {
+        found.insert("headers".to_owned(), chosen);
+    }
+    if let Some(map) = route.as_object_mut() {
+        map.insert("name".to_owned(), json!(format!("{} sandbox", api.name)));
+    }
+    route
+}
+
+/// The backend need not know how it was chosen.
+fn without_choice(mut route: Value) -> Value {
+    if let Some(map) = route.as_object_mut() {
+        map.insert("request_headers_to_remove".to_owned(), json!([CLUSTER_HEADER]));
     }
     route
 }

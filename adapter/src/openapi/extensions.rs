@@ -10,9 +10,10 @@ use crate::{
 };
 
 /// Extensions that something here reads.
-const READ: [&str; 8] = [
+const READ: [&str; 9] = [
     "x-wso2-basePath",
-    "x-wso2-production-endpoints",
+    PRODUCTION,
+    SANDBOX,
     "x-wso2-endpoints",
     "x-wso2-auth-header",
     "x-wso2-disable-security",
@@ -20,6 +21,11 @@ const READ: [&str; 8] = [
     TIER[0],
     TIER[1],
 ];
+
+/// Where requests with production keys go.
+pub(super) const PRODUCTION: &str = "x-wso2-production-endpoints";
+/// Where requests with sandbox keys go.
+pub(super) const SANDBOX: &str = "x-wso2-sandbox-endpoints";
 
 /// Where a tier is named; the first counts.
 const TIER: [&str; 2] = ["x-wso2-throttling-tier", "x-throttling-tier"];
@@ -43,21 +49,22 @@ impl Reader<'_> {
         }
     }
 
-    /// The URLs of `x-wso2-production-endpoints`; the inner `None` when it is there but bad.
+    /// The URLs of one of the extensions for endpoints; the inner `None` when it is there but bad.
     #[expect(clippy::option_option, reason = "outer: whether it is there; inner: whether it could be read")]
-    pub(super) fn production_endpoints<'v>(
+    pub(super) fn endpoints<'v>(
         &mut self,
         root: View<'v>,
+        extension: &str,
     ) -> Option<Option<Vec<(View<'v>, String)>>> {
-        let stated = root.get("x-wso2-production-endpoints")?;
+        let stated = root.get(extension)?;
         let endpoints = match stated.text() {
             Some(reference) => self.findings.take(named_endpoints(root, stated, reference)),
             None => Some(stated),
         };
-        Some(endpoints.and_then(|endpoints| self.endpoint_urls(endpoints)))
+        Some(endpoints.and_then(|endpoints| self.endpoint_urls(endpoints, extension)))
     }
 
-    fn endpoint_urls<'v>(&mut self, endpoints: View<'v>) -> Option<Vec<(View<'v>, String)>> {
+    fn endpoint_urls<'v>(&mut self, endpoints: View<'v>, extension: &str) -> Option<Vec<(View<'v>, String)>> {
         let kind = endpoints.get("type");
         if let Some(failover) =
             kind.filter(|kind| kind.text().is_some_and(|kind| kind.starts_with("failover")))
@@ -85,9 +92,9 @@ impl Reader<'_> {
             .collect();
         if urls.is_empty() {
             self.findings.push(
-                Diagnostic::error("`x-wso2-production-endpoints` lists no `urls`")
+                Diagnostic::error(format!("`{extension}` lists no `urls`"))
                     .at(endpoints.key_place())
-                    .help("write `x-wso2-production-endpoints: {urls: [https://backend.example.com/v1]}`"),
+                    .help(format!("write `{extension}: {{urls: [https://backend.example.com/v1]}}`")),
             );
             return None;
         }

@@ -100,13 +100,14 @@ impl Reader<'_> {
         let token_header = self.token_header(root);
         self.unread_extensions(root);
         let (name, version, place) = title?;
-        let (base_path, backend) = location?;
+        let (base_path, backend, key_types) = location?;
         let api = Api {
             name,
             version,
             hosts: self.context.settings.defaults.host.iter().filter(|host| *host != "*").cloned().collect(),
             base_path,
             backend,
+            key_types,
             access: access?.effective,
             tier: self.tier.take(),
             operations: operations?,

@@ -9,6 +9,7 @@ use crate::{
     model::Operation,
     openapi::{
         Reader,
+        extensions::{PRODUCTION, SANDBOX},
         fields::{METHODS, nothing_beside_reference},
         security::{Inherited, Schemes},
     },
@@ -113,7 +114,7 @@ impl Reader<'_> {
     }
 
     fn ignored_servers(&mut self, view: View<'_>) {
-        if let Some(servers) = view.get("servers").or_else(|| view.get("x-wso2-production-endpoints")) {
+        if let Some(servers) = ["servers", PRODUCTION, SANDBOX].iter().find_map(|key| view.get(key)) {
             self.findings.push(
                 Diagnostic::warning("servers of single paths and operations are not supported; requests go to those of the API")
                     .at(servers.key_place())

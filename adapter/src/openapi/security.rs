@@ -11,7 +11,7 @@ use crate::{
     diagnostic::Diagnostic,
     model::{Access, Alternative},
     openapi::Reader,
-    settings::Need,
+    settings::{Need, Settings},
     source::{Place, View},
 };
 
@@ -24,9 +24,13 @@ pub(super) enum Meaning {
     Token(Option<String>),
     /// An API key in this place.
     Key(KeySource),
+    /// A name and its password.
+    Basic,
+    /// A client certificate that is known.
+    Certificate,
     /// `auth.schemes` says it may be left out.
     Open,
-    /// Not yet; the words say what it is.
+    /// Nothing verifies it; the words say what it is.
     Unsupported(String),
     /// Its definition is broken, which has been reported.
     Broken,
@@ -67,7 +71,7 @@ impl Reader<'_> {
                 Some(Need::Jwt) => Meaning::Token(None),
                 Some(Need::Open) => Meaning::Open,
                 None => match self.library.resolve(scheme) {
-                    Ok(scheme) => match meaning(scheme, self.context.settings.keys.is_some()) {
+                    Ok(scheme) => match meaning(scheme, self.context.settings) {
                         Meaning::Token(None) => Meaning::Token(self.issuer(name, scheme)),
                         other => other,
                     },
@@ -222,6 +226,8 @@ impl Reader<'_> {
                 }
                 Some(Meaning::Key(source)) if way.keys.contains(source) => {}
                 Some(Meaning::Key(source)) => way.keys.push(source.clone()),
+                Some(Meaning::Basic) => way.basic = true,
+                Some(Meaning::Certificate) => way.certificate = true,
                 Some(Meaning::Open) => {}
                 Some(Meaning::Unsupported(kind)) => {
                     return Reading::Unsupported(name.to_owned(), kind.clone());
@@ -273,15 +279,18 @@ impl Reader<'_> {
     }
 }
 
-/// `keys`: the settings say which API keys there are.
-fn meaning(scheme: View<'_>, keys: bool) -> Meaning {
+/// What can be verified depends on whom the settings name.
+fn meaning(scheme: View<'_>, settings: &Settings) -> Meaning {
     let text = |key| scheme.get(key).and_then(|view| view.text()).unwrap_or_default();
     match (text("type"), text("scheme").to_ascii_lowercase().as_str()) {
         ("oauth2" | "openIdConnect", _) | ("http", "bearer") => Meaning::Token(None),
+        ("http", "basic") if settings.auth.basic.is_some() => Meaning::Basic,
+        ("http", "basic") => Meaning::Unsupported(PASSWORD.to_owned()),
         ("http", other) => Meaning::Unsupported(format!("`http: {other}`")),
-        ("apiKey", _) if keys => key(text("in"), text("name")),
+        ("apiKey", _) if settings.keys.is_some() => key(text("in"), text("name")),
         ("apiKey", _) => Meaning::Unsupported(format!("{API_KEY} `{}`", text("name"))),
-        ("mutualTLS", _) => Meaning::Unsupported("a client certificate".to_owned()),
+        ("mutualTLS", _) if settings.auth.client_certificates.is_some() => Meaning::Certificate,
+        ("mutualTLS", _) => Meaning::Unsupported(CERTIFICATE.to_owned()),
         ("", _) => Meaning::Unsupported("without a type".to_owned()),
         (other, _) => Meaning::Unsupported(format!("of type `{other}`")),
     }
@@ -300,14 +309,24 @@ fn key(place: &str, name: &str) -> Meaning {
 
 /// How the words for a key begin.
 const API_KEY: &str = "an API key in";
+/// The words for a password.
+const PASSWORD: &str = "a name and a password";
+/// The words for a client certificate.
+const CERTIFICATE: &str = "a client certificate";
 
 impl Unverified {
     fn finding(&self, name: &str) -> Diagnostic {
         let Self { kind, alone, place } = self;
-        let list = if kind.starts_with(API_KEY) {
-            "say in enforcer.yaml which keys there are: `keys: {hash_key: ..., list: [...]}`; or "
-        } else {
-            ""
+        let list = match kind.as_str() {
+            PASSWORD => "say in enforcer.yaml who has one: `auth: {basic: {htpasswd: users.htpasswd}}`; or ",
+            CERTIFICATE => {
+                "say in enforcer.yaml which are known: `auth: {client_certificates: {known: [{file: acme.crt, consumer: \
+                 acme}]}}`; or "
+            }
+            kind if kind.starts_with(API_KEY) => {
+                "say in enforcer.yaml which keys there are: `keys: {hash_key: ..., list: [...]}`; or "
+            }
+            _ => "",
         };
         let decide = format!(
             "{list}decide in enforcer.yaml what it means: `auth: {{schemes: {{{name}: jwt}}}}` asks for a token instead, \
@@ -315,15 +334,15 @@ impl Unverified {
         );
         let finding = match alone {
             0 => Diagnostic::warning(format!(
-                "callers cannot use the security scheme `{name}` ({kind}), which is not verified yet"
+                "callers cannot use the security scheme `{name}` ({kind}), which nothing verifies"
             ))
             .help(format!("the alternatives to it stay; or {decide}")),
             1 => Diagnostic::error(format!(
-                "the security scheme `{name}` ({kind}) cannot be verified yet, and here is no alternative to it"
+                "the security scheme `{name}` ({kind}) cannot be verified, and here is no alternative to it"
             ))
             .help(decide),
             many => Diagnostic::error(format!(
-                "the security scheme `{name}` ({kind}) cannot be verified yet, and in {many} places, of which this is \
+                "the security scheme `{name}` ({kind}) cannot be verified, and in {many} places, of which this is \
                  the first, there is no alternative to it"
             ))
             .help(decide),

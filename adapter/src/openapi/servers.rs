@@ -2,20 +2,24 @@
 
 use crate::{
     diagnostic::Diagnostic,
-    model::Backend,
-    openapi::Reader,
+    model::{Backend, KeyTypes},
+    openapi::{
+        Reader,
+        extensions::{PRODUCTION, SANDBOX},
+    },
     source::View,
     url::{Scheme, Url, base_path},
 };
 
 impl Reader<'_> {
-    /// The gateway's base path, and the backend.
+    /// The gateway's base path, the backend, and which keys it is for.
     ///
     /// The base path is `x-wso2-basePath`, else the path of the servers, else that of the endpoints. Backends
-    /// are `defaults.backend`, else `x-wso2-production-endpoints`, else the servers.
-    pub(super) fn location(&mut self, root: View<'_>) -> Option<(String, Backend)> {
+    /// are `defaults.backend`, else `x-wso2-production-endpoints`, else the servers, else `x-wso2-sandbox-endpoints`.
+    pub(super) fn location(&mut self, root: View<'_>) -> Option<(String, Backend, KeyTypes)> {
         let stated = self.stated_base_path(root);
-        let endpoints = self.production_endpoints(root);
+        let production = self.endpoints(root, PRODUCTION);
+        let sandbox = self.endpoints(root, SANDBOX);
         let servers: Vec<View<'_>> =
             root.get("servers").into_iter().flat_map(|servers| servers.items()).collect();
         let urls: Vec<(View<'_>, String)> =
@@ -27,12 +31,23 @@ impl Reader<'_> {
             Some(stated) => Some(stated?),
             None => self.servers_path(&urls)?,
         };
-        let backend = match (self.context.backend, endpoints) {
-            (Some(url), _) => self.overridden(url, path.as_deref()),
-            (None, Some(endpoints)) => self.group(&endpoints?)?,
-            (None, None) => self.backend_of(root, &urls)?,
+        let sandbox = match sandbox {
+            Some(endpoints) => Some(self.group(&endpoints?)?),
+            None => None,
         };
-        Some((path.unwrap_or_else(|| backend.base_path().to_owned()), backend))
+        let has_server = urls.iter().any(|(_, text)| text.contains("://"));
+        let (backend, key_types) = match (self.context.backend, production, sandbox) {
+            (Some(url), ..) => (self.overridden(url, path.as_deref()), KeyTypes::All),
+            (None, Some(endpoints), sandbox) => {
+                (self.group(&endpoints?)?, sandbox.map_or(KeyTypes::Production, KeyTypes::Both))
+            }
+            (None, None, Some(sandbox)) if has_server => {
+                (self.backend_of(root, &urls)?, KeyTypes::Both(sandbox))
+            }
+            (None, None, Some(sandbox)) => (sandbox, KeyTypes::Sandbox),
+            (None, None, None) => (self.backend_of(root, &urls)?, KeyTypes::All),
+        };
+        Some((path.unwrap_or_else(|| backend.base_path().to_owned()), backend, key_types))
     }
 
     /// `defaults.backend` says where; the path at the backend stays that of the API unless it says that too.

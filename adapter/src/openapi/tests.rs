@@ -2,7 +2,7 @@ use enforcer_auth::config::KeySource;
 
 use super::*;
 use crate::{
-    model::{Access, Alternative},
+    model::{Access, Alternative, Backend, KeyTypes},
     settings,
     source::{Source, parse},
 };
@@ -103,6 +103,24 @@ fn api_keys_are_asked_for_where_the_settings_say_which_there_are() {
     assert_eq!(access("", "security: [{oauth: [a], key: []}]", keys), Access(vec![together]));
     let settings = format!("{keys}\nauth: {{schemes: {{key: jwt}}}}");
     assert_eq!(access("security: [{key: []}]", "", &settings), Access::valid_token());
+}
+
+#[test]
+fn passwords_are_asked_for_where_the_settings_say_who_has_one() {
+    let basic = "auth: {basic: {htpasswd: users.htpasswd}}";
+    let password = Alternative { basic: true, ..Alternative::default() };
+    assert_eq!(access("security: [{basic: []}]", "", basic), Access(vec![password.clone()]));
+    let together = Alternative { token: Some(Vec::new()), ..password };
+    assert_eq!(access("security: [{oauth: [], basic: []}]", "", basic), Access(vec![together]));
+}
+
+#[test]
+fn certificates_are_asked_for_where_the_settings_say_which_are_known() {
+    let known = "auth: {client_certificates: {known: []}}";
+    let certificate = Alternative { certificate: true, ..Alternative::default() };
+    assert_eq!(access("security: [{tls: []}]", "", known), Access(vec![certificate.clone()]));
+    let together = Alternative { token: Some(Vec::new()), ..certificate };
+    assert_eq!(access("security: [{oauth: [], tls: []}]", "", known), Access(vec![together]));
 }
 
 #[test]
@@ -209,6 +227,32 @@ fn the_gateway_keeps_the_servers_path() {
     let named = "x-wso2-endpoints: [{a: {urls: ['http://a.org']}}, {b: {urls: ['http://b.org']}}]\n\
                  x-wso2-production-endpoints: '#/x-wso2-endpoints/b'";
     assert_eq!(location(named, ""), at("/", &["http://b.org"]));
+}
+
+#[test]
+fn endpoints_are_for_keys_of_a_type() {
+    let types = |endpoints: &str, settings: &str| {
+        let definition = format!("{HEAD}{endpoints}\npaths: {{/a: {{get: {{}}}}}}\n");
+        let (api, findings) = api(&definition, settings);
+        let api = api.unwrap_or_else(|| panic!("{findings:?}"));
+        (api.backend.servers[0].to_string(), api.key_types)
+    };
+    let production = "x-wso2-production-endpoints: {urls: ['http://p.org/x']}";
+    let sandbox = "x-wso2-sandbox-endpoints: {urls: ['http://s.org/y']}";
+    let server = "servers: [{url: 'http://a.org/v1'}]";
+    let beside = || KeyTypes::Both(Backend { servers: vec![Url::parse("http://s.org/y").unwrap()] });
+    for (endpoints, backend, key_types) in [
+        (server.to_owned(), "http://a.org/v1", KeyTypes::All),
+        (production.to_owned(), "http://p.org/x", KeyTypes::Production),
+        (sandbox.to_owned(), "http://s.org/y", KeyTypes::Sandbox),
+        (format!("{production}\n{sandbox}"), "http://p.org/x", beside()),
+        (format!("{server}\n{sandbox}"), "http://a.org/v1", beside()),
+        (format!("servers: [{{url: /v1}}]\n{sandbox}"), "http://s.org/y", KeyTypes::Sandbox),
+    ] {
+        assert_eq!(types(&endpoints, ""), (backend.to_owned(), key_types), "{endpoints}");
+    }
+    let (_, key_types) = types(&format!("{production}\n{sandbox}"), "defaults: {backend: 'http://b.org'}");
+    assert_eq!(key_types, KeyTypes::All);
 }
 
 #[test]

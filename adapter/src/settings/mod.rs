@@ -2,24 +2,30 @@
 
 mod analytics;
 mod check;
+mod gates;
+mod limits;
 mod read;
 
 pub use analytics::{Analytics, Collector, Sink};
 pub use check::check;
 pub(crate) use check::check_cors;
+pub use gates::{Revocation, RevocationList};
+pub use limits::{LimitService, Limits};
+pub(crate) use read::read_value;
 pub use read::settings;
 
 use std::collections::BTreeMap;
 
 use enforcer_auth::config::{
-    Algorithm, ApiKey, ClaimHeader, IntrospectionClient, RequiredClaim, TokenSource, TokenType,
+    Algorithm, ApiKey, CertificateSource, ClaimHeader, IntrospectionClient, RequiredClaim, TokenSource,
+    TokenType,
 };
 use enforcer_core::{
     fault::Dialect,
     mode::Mode,
     units::{ByteSize, Span},
 };
-use enforcer_ratelimit::config::{Algorithm as Counting, Blocked, Headers, Policy, Tier};
+use enforcer_ratelimit::config::Tier;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -205,7 +211,7 @@ pub struct Auth {
     /// What operations need whose definition says nothing about security.
     #[serde(default)]
     pub default: Need,
-    /// What a security scheme of the definition means, by its name. Needed for types that are not verified yet.
+    /// What a security scheme of the definition means, by its name. Needed for types that nothing verifies.
     #[serde(default)]
     pub schemes: BTreeMap<String, Need>,
     /// Which of the scopes listed for an operation a token must have.
@@ -233,30 +239,73 @@ pub struct Auth {
     /// How many signatures each worker may check in a second that Envoy cannot check natively. Beyond it: 503.
     #[serde(default)]
     pub verification_budget: Option<u32>,
+    /// Who has a password, for the definitions' schemes of `http: basic`.
+    #[serde(default)]
+    pub basic: Option<Basic>,
+    /// Tokens and signed API keys that are refused although nothing else is wrong with them.
+    #[serde(default)]
+    pub revocation: Option<Revocation>,
+    /// Whose client certificates are known, for the definitions' schemes of type `mutualTLS`.
+    #[serde(default)]
+    pub client_certificates: Option<ClientCertificates>,
 }
 
-/// Who may call how often.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "a mapping such as `{policies: [...]}`")]
-pub struct Limits {
-    /// How requests are counted.
+/// Client certificates.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{known: [{file: acme.crt, consumer: acme}]}`")]
+pub struct ClientCertificates {
+    /// Where a caller's certificate is. Absent: the caller shows it to a listener with `tls`.
     #[serde(default)]
-    pub algorithm: Counting,
-    /// How many counters are kept. Absent: 100,000.
+    pub from: CertificateSource,
+    /// The proxy that writes it to a header verifies it against a CA. Of a listener's own this is known by its
+    /// `client_ca`.
     #[serde(default)]
-    pub max_keys: Option<u32>,
-    /// How many bits of an IPv6 address count as one client. Absent: 64.
+    pub verified: bool,
+    /// Whose certificates these are.
+    pub known: Vec<KnownCertificate>,
+}
+
+/// A certificate, by one of `file`, `sha256`, `san` and `subject`, and whom it was given to.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{file: acme.crt, consumer: acme}`")]
+pub struct KnownCertificate {
+    /// The certificate itself, in PEM. Its fingerprint goes into the configuration.
     #[serde(default)]
-    pub ipv6_prefix: Option<u8>,
-    /// What answers say about limits.
+    pub file: Option<String>,
+    /// SHA-256 of the certificate in DER, in hexadecimal.
     #[serde(default)]
-    pub headers: Headers,
-    /// Who shares which allowance.
+    pub sha256: Option<String>,
+    /// One of its alternative names: a URI or a DNS name. Only where certificates are verified.
     #[serde(default)]
-    pub policies: Vec<Policy>,
-    /// Who may not call at all.
+    pub san: Option<String>,
+    /// Its subject as Envoy writes it: `CN=alice,O=Acme`. Only where certificates are verified.
     #[serde(default)]
-    pub blocked: Vec<Blocked>,
+    pub subject: Option<String>,
+    /// Who calls with it.
+    pub consumer: String,
+    /// The application that it was given to.
+    #[serde(default)]
+    pub application: String,
+    /// The tier of its limits.
+    #[serde(default)]
+    pub tier: String,
+    /// Names of the APIs that it is for. Empty: all.
+    #[serde(default)]
+    pub apis: Vec<String>,
+}
+
+/// Names and passwords.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{htpasswd: users.htpasswd}`")]
+pub struct Basic {
+    /// A file that `htpasswd -B -C 5` or `htpasswd -s` wrote. Its content goes into the configuration.
+    pub htpasswd: String,
+    /// How much of each second a worker may spend on passwords that it has not seen before. Beyond it: 503.
+    #[serde(default)]
+    pub budget: Option<Span>,
+    /// Leave the password in the request for the backend.
+    #[serde(default)]
+    pub forward: bool,
 }
 
 /// Which API keys there are: those of a `list` or those at a `url`, and those that certain `issuers` sign.

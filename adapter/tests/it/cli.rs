@@ -36,7 +36,7 @@ fn files_that_cannot_be_read() {
     let folder =
         Folder::new(&[("empty.yaml", ""), ("broken.yaml", "openapi: [3\ninfo: x\n"), ("text.yaml", "hello")]);
     folder.write("latin1.yaml", b"title: caf\xe9");
-    let all = ["check", "absent.yaml", "empty.yaml", "broken.yaml", "text.yaml", "latin1.yaml"];
+    let all = ["check", "absent.yaml", "empty.yaml", "broken.yaml", "text.yaml", "latin1.yaml", "/dev/zero"];
     assert_snapshot!(folder.transcript(&all));
 }
 
@@ -152,6 +152,9 @@ fn limits_that_cannot_hold() {
         "limits: {policies: [{name: a, key: [{claim: plan}], tier: Gold, tier_from: {claim: tier}}]}",
         "limits: {blocked: [{name: a, when: [{part: client_ip, is: {cidr: 10.0.0.0/33}}]}]}",
         "limits: {max_keys: 4000000000}",
+        "limits: {policies: [{name: a, key: [client_ip], tier: Gold, shared: true}]}",
+        "limits: {service: {url: 'ratelimit:8081'}}",
+        "limits: {service: {url: 'http://ratelimit:8081', timeout: 0s}}",
     ] {
         insta::allow_duplicates! {
             insta::with_settings!({snapshot_suffix => insta_name(mistake)}, {
@@ -195,6 +198,13 @@ fn settings_that_are_missing_or_wrong() {
         "-c",
         "absent.yaml"
     ]));
+}
+
+#[test]
+fn a_listener_on_the_port_of_the_admin_interface() {
+    assert_snapshot!(check_with(&format!(
+        "{ISSUER}listeners: [{{port: 9901}}, {{address: 192.0.2.1, port: 9901}}]\n"
+    )));
 }
 
 #[test]
@@ -278,14 +288,19 @@ paths:
   /a: {get: {security: [{key: []}]}}
   /b: {get: {security: [{key: [], id: []}, {token: [read]}]}}
   /c: {get: {security: [{old: []}, {}]}}
+  /d: {get: {security: [{password: []}]}}
+  /e: {get: {security: [{tls: [], token: []}]}}
 components:
   securitySchemes:
     key: {type: apiKey, in: header, name: X-Key}
     id: {type: apiKey, in: cookie, name: id}
     old: {type: apiKey, in: query, name: key}
     token: {type: openIdConnect}
+    password: {type: http, scheme: basic}
+    tls: {type: mutualTLS}
 ");
     let folder = Folder::new(&[("api.yaml", &definition), ("enforcer.yaml", CREDENTIALS)]);
+    folder.write("users.htpasswd", "bob:{SHA}tiY7sUhYKUwI5L3866kDY+ENcrQ=\n");
     folder.write("apim.pem", Keys::shared().unwrap().public_pem(Alg::RS256).unwrap());
     let output = folder.run(&["build", "api.yaml", "-t", "envoy-filters", "-o", "out"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -304,8 +319,93 @@ keys:
   url: https://portal.example.com/keys
   refresh: 1m
   issuers: [{issuer: https://apim.example.com, jwks: apim.pem, require_exp: false}]
+auth:
+  basic: {htpasswd: users.htpasswd, budget: 50ms}
+  client_certificates: {known: [{sha256: '0707070707070707070707070707070707070707070707070707070707070707', consumer: acme}]}
+listeners: [{port: 8443, tls: {certificate: tls.crt, key: tls.key}}]
 defaults: {modules: /opt/enforcer, ca_file: /etc/ssl/ca.pem}
 ";
+
+/// Each setting reaches the filter, with the cluster of the server that it names.
+#[test]
+fn what_holds_for_genuine_credentials() {
+    let folder = Folder::new(&[("api.yaml", PETS), ("enforcer.yaml", GATES)]);
+    let output = folder.run(&["build", "api.yaml", "-t", "envoy-filters", "-o", "out"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let filters = folder.read("out/http_filters.yaml");
+    let (_, configuration) = filters.split_once("\"revocation\"").unwrap();
+    assert_snapshot!(configuration);
+    folder.write(
+        "enforcer.yaml",
+        GATES.replace("poll: 5s", "poll: 1ms").replace("https://list", "http://list"),
+    );
+    assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
+}
+
+const GATES: &str = "issuers:
+- issuer: https://a.example.com
+  jwks: https://a.example.com/jwks
+auth:
+  revocation: {tokens: [{jti: stolen}], list: {url: 'https://list.example.com/revoked', poll: 5s}}
+defaults: {modules: /opt/enforcer, ca_file: /etc/ssl/ca.pem}
+";
+
+#[test]
+fn passwords_that_cannot_be_used() {
+    let definition = api("servers: [{url: https://x.example.com}]
+security: [{password: []}]
+paths: {/a: {get: {}}}
+components: {securitySchemes: {password: {type: http, scheme: basic}}}
+");
+    let folder = Folder::new(&[("api.yaml", &definition), ("enforcer.yaml", "")]);
+    assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
+    folder.write("enforcer.yaml", "auth: {basic: {htpasswd: users.htpasswd}}\n");
+    assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
+    folder.write("users.htpasswd", "bob:$2y$10$abcdefghijklmnopqrstuuA0vov2GDneHB3.8.cv9UF9g.RdvScIW\n");
+    assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
+}
+
+/// What a listener has to do for it, and what is wrong with settings.
+#[test]
+fn client_certificates() {
+    let definition = api("servers: [{url: https://x.example.com}]
+security: [{tls: []}]
+paths: {/a: {get: {}}}
+components: {securitySchemes: {tls: {type: mutualTLS}}}
+");
+    let folder = Folder::new(&[("api.yaml", &definition), ("enforcer.yaml", "")]);
+    assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
+    let settings = |listener: &str, certificates: &str| {
+        let tls = "tls: {certificate: tls.crt, key: tls.key";
+        let text = format!(
+            "listeners: [{{port: 8443, {tls}{listener}}}}}]\nauth: {{client_certificates: {{{certificates}}}}}\n\
+             defaults: {{modules: /opt/enforcer, ca_file: /etc/ssl/ca.pem}}\n"
+        );
+        folder.write("enforcer.yaml", text);
+    };
+    settings("", "known: [{file: acme.crt, consumer: acme}, {san: a.example.com, consumer: a}]");
+    assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
+    let certified = Keys::shared().unwrap().certified().unwrap();
+    folder.write("acme.crt", certified.pem());
+    assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
+    for (listener, certificates, expected) in [
+        ("", "known: [{file: acme.crt, consumer: acme}]", "trust_chain_verification: ACCEPT_UNTRUSTED"),
+        (", client_ca: ca.pem", "known: [{san: a, consumer: a}]", "require_client_certificate: true"),
+        (
+            "",
+            "from: {xfcc: {proxies: []}}, verified: true, known: [{san: a, consumer: a}]",
+            "ALWAYS_FORWARD_ONLY",
+        ),
+    ] {
+        settings(listener, certificates);
+        let output = folder.run(&["build", "api.yaml", "-t", "envoy", "-o", "out"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let built = folder.read("out/envoy.yaml");
+        assert!(built.contains(expected), "{built}");
+        let fingerprint: String = certified.fingerprint().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(built.contains(&fingerprint), certificates.contains("acme.crt"));
+    }
+}
 
 #[test]
 fn issuers_that_cannot_be_asked() {

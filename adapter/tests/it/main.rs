@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod analytics;
 #[cfg(test)]
+mod certificates;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod corpora;
@@ -13,11 +15,14 @@ mod envoy;
 mod examples;
 #[cfg(test)]
 mod folder;
+mod imports;
 #[cfg(test)]
 mod observability;
 #[cfg(test)]
 mod report;
 #[cfg(test)]
 mod routes;
+#[cfg(test)]
+mod sandbox;
 #[cfg(test)]
 mod schemas;

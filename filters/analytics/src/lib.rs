@@ -170,7 +170,7 @@ impl Filter for Analytics {
             Background::Fetched(key, reply) if key.filter == Self::NAME => {
                 self.sinks.on_answer(key.id, reply, &self.renderer, cx);
             }
-            Background::Fetched(..) => {}
+            Background::Fetched(..) | Background::Answered(..) => {}
             Background::Draining => self.sinks.drain(&self.renderer, cx),
         }
     }

@@ -14,10 +14,12 @@ use hmac_sha256::HMAC;
 use serde::Deserialize;
 
 use crate::{
-    config::{self, Api, ApiKeyList, AuthConfig, KeyType, ListedKeys, RemoteDocument, TokenSource},
+    config::{self, Api, ApiKeyList, AuthConfig, ListedKeys, RemoteDocument, TokenSource},
+    key_type::KeyType,
     net::{self, Network},
     refusal::{Claimed, KeyProblem, Refusal},
     remote::{Document, Kind, Remote},
+    revocation::Fingerprints,
     source::Sources,
     token::Form,
     verifier::{self, Verifier},
@@ -37,7 +39,7 @@ pub struct ApiKeys {
 struct Scheme {
     name: String,
     sources: Sources,
-    kind: KeyType,
+    kind: config::KeyType,
 }
 
 /// Keys that are listed.
@@ -79,8 +81,8 @@ struct ApiKey {
 /// What came of a scheme's place in a request.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Who calls.
-    Good(Part<Caller>),
+    /// Who calls, which backend the key is for, and of a signed key, by what it may be revoked.
+    Good(Part<Caller>, KeyType, Fingerprints),
     Refused(Refusal, Claimed),
     /// The list, or what would verify the key, is being fetched.
     Wait(FetchKey, Duration),
@@ -155,17 +157,20 @@ impl ApiKeys {
         };
         if let Some(key) = self.listed.as_ref().and_then(|listed| listed.find(key, cx)) {
             return match key.check(api, cx) {
-                Ok(()) => Outcome::Good(key.caller.clone()),
+                Ok(()) => Outcome::Good(key.caller.clone(), KeyType::default(), Fingerprints::default()),
                 Err(problem) => problem.into(),
             };
         }
         match (&mut self.signed, &mut self.listed) {
             (Some(signed), _) if is_signed(key) => match signed.verify(key, cx, may_wait) {
+                // Who holds a key shows nothing else.
+                verifier::Outcome::Verified(key) if key.bound.is_some() => Refusal::Bound.into(),
                 verifier::Outcome::Verified(key) => {
+                    let key_type = key.key_type;
                     let grants = key.grants.as_ref().ok_or(KeyProblem::Unknown);
                     grants
                         .and_then(|grants| grants.check(kind, api, cx))
-                        .map_or_else(Into::into, Outcome::Good)
+                        .map_or_else(Into::into, |caller| Outcome::Good(caller, key_type, key.prints))
                 }
                 verifier::Outcome::Refused(refusal, claimed) => Outcome::Refused(refusal, claimed),
                 verifier::Outcome::Wait(on, deadline) => Outcome::Wait(on, deadline),
@@ -353,7 +358,7 @@ impl ApiKey {
 }
 
 /// Two digits a byte, in upper or lower case.
-fn from_hex(text: &str) -> Option<[u8; 32]> {
+pub fn from_hex(text: &str) -> Option<[u8; 32]> {
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
     let mut bytes = [0; 32];
     if pairs.len() != bytes.len() {

@@ -2,10 +2,12 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use enforcer_core::identity::Caller;
 use serde_json::{Map, Value};
 
 use crate::{
+    certificates::{Fingerprint, fingerprint_of_hex},
     config::{Issuer, RequiredClaim},
     refusal::Refusal,
 };
@@ -45,10 +47,7 @@ pub fn check(claims: &Map<String, Value>, issuer: &Issuer, now: Duration) -> Res
     if !issuer.audiences.is_empty() && !has_audience(claims, &issuer.audiences) {
         return Err(Refusal::Audience { expected: issuer.audiences.join(", ") });
     }
-    // A token that only the holder of some key may use (RFC 7800): whoever sent it has shown none here.
-    if claims.contains_key("cnf") {
-        return Err(Refusal::Bound);
-    }
+    bound(claims)?;
     let id = claims.get("jti").and_then(Value::as_str);
     if id.is_some_and(|id| issuer.revoked.iter().any(|revoked| revoked == id)) {
         return Err(Refusal::Revoked);
@@ -57,6 +56,16 @@ pub fn check(claims: &Map<String, Value>, issuer: &Issuer, now: Duration) -> Res
         Some(required) => Err(Refusal::RequiredClaim { name: required.claim.clone() }),
         None => Ok(expires),
     }
+}
+
+/// The client certificate that the token is bound to, if it is: `x5t#S256` (RFC 8705 section 3.1), which WSO2 writes in
+/// hexadecimal. No other way in which only the holder of some key may use a token (RFC 7800) can be shown here.
+pub fn bound(claims: &Map<String, Value>) -> Result<Option<Fingerprint>, Refusal> {
+    let Some(confirmation) = claims.get("cnf") else { return Ok(None) };
+    let members = confirmation.as_object().filter(|members| members.len() == 1).ok_or(Refusal::Bound)?;
+    let text = members.get("x5t#S256").and_then(Value::as_str).ok_or(Refusal::Bound)?;
+    let decoded = || URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok();
+    fingerprint_of_hex(text).or_else(decoded).map(Some).ok_or(Refusal::Bound)
 }
 
 fn check_times(claims: &Map<String, Value>, issuer: &Issuer, now: Duration) -> Result<Duration, Refusal> {
@@ -187,6 +196,25 @@ mod tests {
         assert_eq!(verdict(&json!({"exp": 995}), &[]), Err(Refusal::Expired { ago: Duration::ZERO }));
         assert_eq!(verdict(&json!({"exp": 1001, "nbf": 1005}), &[]), Ok(Duration::from_secs(1006)));
         assert!(matches!(verdict(&json!({"exp": 1001, "nbf": 1006}), &[]), Err(Refusal::NotYetValid { .. })));
+    }
+
+    #[test]
+    fn a_token_can_be_bound_to_a_certificate_and_to_nothing_else() {
+        let bound = |cnf: Value| bound(json!({"cnf": cnf}).as_object().unwrap());
+        assert_eq!(super::bound(&Map::new()), Ok(None));
+        let seven = Ok(Some([7; 32]));
+        assert_eq!(bound(json!({"x5t#S256": "07".repeat(32)})), seven);
+        assert_eq!(bound(json!({"x5t#S256": URL_SAFE_NO_PAD.encode([7; 32])})), seven);
+        for other in [
+            json!(null),
+            json!({}),
+            json!({"jkt": "a"}),
+            json!({"x5t#S256": "07"}),
+            json!({"x5t#S256": [7]}),
+            json!({"x5t#S256": "07".repeat(32), "jkt": "a"}),
+        ] {
+            assert_eq!(bound(other), Err(Refusal::Bound));
+        }
     }
 
     #[test]

@@ -9,11 +9,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod api_keys;
+mod basic;
+mod certificates;
 mod defaults;
 mod introspection;
+mod revocation;
 
 pub use api_keys::{ApiKey, ApiKeyList, ApiKeyScheme, ApiKeys, KeySource, KeyType, ListedKeys};
+pub use basic::Basic;
+pub use certificates::{CertificateSource, ClientCertificates, KnownCertificate, PemHeader, TrustedProxies};
 pub use introspection::{Introspection, IntrospectionClient};
+pub use revocation::{Revocation, RevocationList, RevokedToken, Unavailable};
 
 /// Configuration of the auth filter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -26,8 +32,17 @@ pub struct AuthConfig {
     /// API keys: where requests carry them and which there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_keys: Option<ApiKeys>,
-    /// What is protected, and how. Absent: every request needs a valid token, or, where there is no issuer, an API
-    /// key. Present: a request that matches none of the operations is refused with 404.
+    /// Names and passwords.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub basic: Option<Basic>,
+    /// Tokens and signed API keys that are refused although nothing else is wrong with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<Revocation>,
+    /// Client certificates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificates: Option<ClientCertificates>,
+    /// What is protected, and how. Absent: every request needs a valid token, or, where there is no issuer, one of
+    /// the other credentials. Present: a request that matches none of the operations is refused with 404.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub apis: Vec<Api>,
     /// Where a token may be. Absent: `Authorization: Bearer <token>`. A request with tokens in two places,
@@ -235,12 +250,28 @@ pub struct Api {
     #[serde(default = "defaults::root", skip_serializing_if = "defaults::is_root")]
     pub base_path: String,
     /// What operations ask for that do not say so themselves. Absent: a valid token, or, where there is no issuer,
-    /// an API key.
+    /// one of the other credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub security: Option<Vec<Requirement>>,
+    /// Backends for production and for sandbox keys. Absent: one for all, which routes choose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clusters: Option<Clusters>,
     /// Empty: everything below the base path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub operations: Vec<Operation>,
+}
+
+/// An API's backends. Where both are there, `x-wso2-cluster-header` tells Envoy's routes which of them it is
+/// (`cluster_header`, or a route that matches it). A credential whose `keytype` has none is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Clusters {
+    /// The Envoy cluster for `keytype: PRODUCTION`, for credentials that have none, and for callers without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub production: Option<String>,
+    /// The Envoy cluster for `keytype: SANDBOX`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
 }
 
 /// One operation of an API.
@@ -270,6 +301,12 @@ pub struct Requirement {
     /// An API key of each of these schemes, by name; all of one consumer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub api_keys: Vec<String>,
+    /// A name and its password.
+    #[serde(default, skip_serializing_if = "defaults::is_false")]
+    pub basic: bool,
+    /// A client certificate that is known.
+    #[serde(default, skip_serializing_if = "defaults::is_false")]
+    pub certificate: bool,
 }
 
 /// What a bearer token must satisfy.

@@ -15,15 +15,21 @@ use enforcer_core::{
 
 use crate::{
     api_keys::{self, ApiKeys},
+    basic::Basic,
+    certificates::Certificates,
     config::Requirement,
+    key_type::KeyType,
     policy::{Alternatives, Policy, Target},
-    refusal::{Claimed, KeyProblem, Refusal},
+    refusal::{Claimed, KeyProblem, PasswordProblem, Refusal},
+    revocation::{Fingerprints, Revocation, Standing},
     source::{Carried, Removal, Several, Sources},
     verifier::{Outcome, Verified, Verifier},
 };
 
 /// Fetches for API keys are named from here on, those of issuers' keys from zero.
 pub const API_KEYS: u32 = 1 << 31;
+/// The fetch of the list of revoked tokens.
+pub const REVOCATION: u32 = 5 << 28;
 
 /// Everything that callers can show.
 #[derive(Debug)]
@@ -32,6 +38,9 @@ pub struct Credentials {
     pub sources: Sources,
     pub forward_token: bool,
     pub api_keys: Option<ApiKeys>,
+    pub basic: Option<Basic>,
+    pub revocation: Option<Revocation>,
+    pub certificates: Certificates,
 }
 
 /// Why a caller is refused, and what a refused token says of itself.
@@ -56,8 +65,10 @@ pub enum Verdict<'h> {
 #[derive(Debug, Default)]
 pub struct Admitted<'h> {
     token: Option<Bearer<'h>>,
-    /// Who calls, by each API key.
-    keys: Vec<Part<Caller>>,
+    /// Who calls, by each of the others.
+    others: Vec<Part<Caller>>,
+    /// Which backend an API key is for.
+    key_type: KeyType,
 }
 
 /// A token that was verified, and where it was.
@@ -118,7 +129,7 @@ impl Credentials {
             Some(refused) if !anonymous => Verdict::Refused(refused),
             Some(refused) if refused.refusal.rank() > 0 => match asking.token {
                 // Good, and only not good enough for the other alternatives.
-                token @ Some(_) => Verdict::Admitted(Admitted { token, keys: Vec::new() }),
+                token @ Some(_) => Verdict::Admitted(Admitted { token, ..Admitted::default() }),
                 None => Verdict::Refused(refused),
             },
             _ => self.volunteered(&mut asking, cx),
@@ -131,7 +142,7 @@ impl Credentials {
             return Verdict::Anonymous;
         }
         match self.bearer(asking, cx) {
-            Ok(_) => Verdict::Admitted(Admitted { token: asking.token.take(), keys: Vec::new() }),
+            Ok(_) => Verdict::Admitted(Admitted { token: asking.token.take(), ..Admitted::default() }),
             Err(Stop::Refused(refused)) if refused.refusal == Refusal::Missing => Verdict::Anonymous,
             Err(Stop::Refused(refused)) => Verdict::Refused(refused),
             Err(Stop::Wait(on, deadline)) => Verdict::Wait(on, deadline),
@@ -152,14 +163,27 @@ impl Credentials {
                 .map_err(|refusal| Stop::refused(refusal, verified.claimed()))?;
         }
         let mut keys: Vec<Part<Caller>> = Vec::new();
+        let mut key_type = KeyType::Unsaid;
         for scheme in &requirement.api_keys {
-            let key = self.key(scheme, asking, cx)?;
+            let (key, of_key) = self.key(scheme, asking, cx)?;
+            // Of two keys that differ the second says where to: they are of one consumer.
+            if of_key != KeyType::Unsaid {
+                key_type = of_key;
+            }
             if keys.first().is_some_and(|other| other.consumer != key.consumer) {
                 return Err(KeyProblem::Mixed.into());
             }
             keys.push(key);
         }
-        Ok(Admitted { token: asking.token.take().filter(|_| requirement.jwt.is_some()), keys })
+        let mut others = keys;
+        if requirement.basic {
+            let basic = self.basic.as_mut().ok_or(PasswordProblem::Missing)?;
+            others.insert(0, basic.find(cx)?);
+        }
+        if requirement.certificate {
+            others.push(self.certificates.find(asking.policy.api(asking.target), cx)?);
+        }
+        Ok(Admitted { token: asking.token.take().filter(|_| requirement.jwt.is_some()), others, key_type })
     }
 
     /// The request's token, looked at once.
@@ -171,7 +195,22 @@ impl Credentials {
         if asking.token.is_none() && asking.no_token.is_none() {
             match self.sources.find(asking.headers) {
                 Ok(Some(carried)) => match self.verifier.verify(carried.text, cx, asking.may_wait) {
-                    Outcome::Verified(verified) => asking.token = Some(Bearer { verified, carried }),
+                    Outcome::Verified(verified) => {
+                        let bound = verified.bound.as_ref();
+                        let standing = if bound.is_none_or(|print| self.certificates.is_shown(print, cx)) {
+                            self.standing(verified.prints, asking.may_wait, cx)
+                        } else {
+                            Err(Stop::refused(Refusal::Bound, Claimed::default()))
+                        };
+                        match standing {
+                            Ok(()) => asking.token = Some(Bearer { verified, carried }),
+                            Err(Stop::Refused(refused)) => {
+                                let claimed = verified.claimed();
+                                asking.no_token = Some(Refused { claimed, ..*refused });
+                            }
+                            Err(wait @ Stop::Wait(..)) => return Err(wait),
+                        }
+                    }
                     Outcome::Refused(refusal, claimed) => {
                         asking.no_token = Some(Refused { refusal, claimed })
                     }
@@ -185,12 +224,30 @@ impl Credentials {
         asking.token.as_ref().ok_or_else(|| Stop::Refused(Box::new(refused())))
     }
 
-    fn key(&mut self, scheme: &str, asking: &Asking<'_, '_>, cx: &mut Cx<'_>) -> Result<Part<Caller>, Stop> {
+    fn key(
+        &mut self,
+        scheme: &str,
+        asking: &Asking<'_, '_>,
+        cx: &mut Cx<'_>,
+    ) -> Result<(Part<Caller>, KeyType), Stop> {
         let Some(keys) = &mut self.api_keys else { return Err(KeyProblem::Missing.into()) };
         match keys.find(scheme, asking.policy.api(asking.target), cx, asking.may_wait) {
-            api_keys::Outcome::Good(key) => Ok(key),
+            api_keys::Outcome::Good(key, key_type, prints) => {
+                self.standing(prints, asking.may_wait, cx)?;
+                Ok((key, key_type))
+            }
             api_keys::Outcome::Refused(refusal, claimed) => Err(Stop::refused(refusal, claimed)),
             api_keys::Outcome::Wait(on, deadline) => Err(Stop::Wait(on, deadline)),
+        }
+    }
+
+    /// Whether a genuine credential has not been revoked.
+    fn standing(&mut self, prints: Fingerprints, may_wait: bool, cx: &mut Cx<'_>) -> Result<(), Stop> {
+        let Some(revocation) = &mut self.revocation else { return Ok(()) };
+        match revocation.check(prints, cx, may_wait) {
+            Standing::Good => Ok(()),
+            Standing::Refused(refusal) => Err(Stop::refused(refusal, Claimed::default())),
+            Standing::Wait(on, deadline) => Err(Stop::Wait(on, deadline)),
         }
     }
 
@@ -209,6 +266,10 @@ impl Credentials {
         if let Some(keys) = &self.api_keys {
             keys.places().for_each(|place| removal.add_if_held(place, headers));
         }
+        if let Some(basic) = &self.basic {
+            basic.places().for_each(|place| removal.add_if_held(place, headers));
+        }
+        self.certificates.places().for_each(|place| removal.add_if_held(place, headers));
         removal.finish(headers);
     }
 
@@ -217,9 +278,16 @@ impl Credentials {
         if let Some(keys) = &mut self.api_keys {
             keys.on_tick(cx);
         }
+        if let Some(revocation) = &mut self.revocation {
+            revocation.on_tick(cx);
+        }
     }
 
     pub fn on_fetched(&mut self, id: u32, reply: Result<&HttpReply, CalloutError>, cx: &mut Cx<'_>) {
+        if id == REVOCATION {
+            self.revocation.iter_mut().for_each(|revocation| revocation.on_fetched(reply, cx));
+            return;
+        }
         match &mut self.api_keys {
             Some(keys) if id >= API_KEYS => keys.on_fetched(id, reply, cx),
             _ => self.verifier.on_fetched(id, reply, cx),
@@ -233,11 +301,18 @@ impl Admitted<'_> {
         self.token.as_ref().map_or(&[], |token| &token.verified.headers)
     }
 
-    /// Who calls, by all credentials together; where two tell the same, the first counts, a token before keys.
+    /// Which backend they are for: a token says it before a key.
+    pub fn key_type(&self) -> KeyType {
+        let of_token = self.token.as_ref().map(|token| token.verified.key_type);
+        of_token.filter(|of_token| *of_token != KeyType::Unsaid).unwrap_or(self.key_type)
+    }
+
+    /// Who calls, by all credentials together; where two tell the same, the first counts: a token, a password, a key, a
+    /// certificate.
     pub fn caller(&self) -> Part<Caller> {
         let token = self.token.as_ref().map(|token| &token.verified.caller);
-        let (first, others) = match (token, self.keys.as_slice()) {
-            (Some(token), keys) => (token, keys),
+        let (first, others) = match (token, self.others.as_slice()) {
+            (Some(token), others) => (token, others),
             (None, [first, others @ ..]) => (first, others),
             (None, []) => return Part::default(),
         };
@@ -245,6 +320,7 @@ impl Admitted<'_> {
         for other in others {
             let caller = together.get_or_insert_with(|| Caller::clone(first));
             for (known, told) in [
+                (&mut caller.subject, &other.subject),
                 (&mut caller.consumer, &other.consumer),
                 (&mut caller.application, &other.application),
                 (&mut caller.tier, &other.tier),
@@ -270,8 +346,8 @@ impl Stop {
     }
 }
 
-impl From<KeyProblem> for Stop {
-    fn from(problem: KeyProblem) -> Self {
-        Self::refused(problem.into(), Claimed::default())
+impl<R: Into<Refusal>> From<R> for Stop {
+    fn from(refusal: R) -> Self {
+        Self::refused(refusal.into(), Claimed::default())
     }
 }

@@ -3,25 +3,31 @@
 //! A request is matched to an operation of the configured APIs ([`policy`]); what that operation asks for decides
 //! which credentials are looked at ([`credentials`]). A token is found ([`source`]) and taken apart ([`token`]), its
 //! claims are checked ([`claims`]), its issuer's key is found ([`keys`]) and its signature checked ([`jwk`],
-//! [`signature`]); [`verifier`] does it once for each token. An API key is found in its list ([`api_keys`]). What was
+//! [`signature`]); [`verifier`] does it once for each token. An API key is found in its list ([`api_keys`]), a name and
+//! password in a file of them ([`basic`]), a client certificate among those that are known ([`certificates`]). What was
 //! learnt goes down the chain as the identity and, where configured, to the backend in headers; the credentials
 //! themselves stay here.
 
 pub mod api_keys;
+pub mod basic;
 pub mod budget;
+pub mod certificates;
 pub mod claims;
 pub mod config;
 pub mod credentials;
 pub mod der;
+pub mod htpasswd;
 pub mod introspection;
 pub mod json;
 pub mod jwk;
+pub mod key_type;
 pub mod keys;
 pub mod net;
 pub mod pem;
 pub mod policy;
 pub mod refusal;
 pub mod remote;
+pub mod revocation;
 pub mod signature;
 pub mod source;
 pub mod token;
@@ -44,9 +50,13 @@ use enforcer_core::{
 
 use crate::{
     api_keys::ApiKeys,
+    basic::Basic,
+    certificates::Certificates,
     config::{ApiKeyList, AuthConfig, Jwks},
-    credentials::{API_KEYS, Admitted, Credentials, Refused, Verdict},
-    policy::{Policy, Target, Wanted},
+    credentials::{API_KEYS, Admitted, Credentials, REVOCATION, Refused, Verdict},
+    key_type::{CLUSTER_HEADER, KeyType},
+    policy::{Offered, Policy, Target, Wanted},
+    revocation::Revocation,
     source::Sources,
     token::Form,
     verifier::Verifier,
@@ -60,8 +70,8 @@ pub struct Auth {
     errors: Dialect,
     mode: Mode,
     realm: String,
-    /// Headers that carry claims, of all issuers: what a client sends under these names is removed.
-    claim_headers: Vec<String>,
+    /// Headers that only this filter may set: what a client sends under these names is removed.
+    own_headers: Vec<String>,
     clusters: Vec<String>,
 }
 
@@ -84,24 +94,40 @@ impl Filter for Auth {
     fn new(mut config: AuthConfig, capabilities: Capabilities) -> Result<Self, ConfigError> {
         let clusters = clusters(&config).cloned().collect();
         let claim_headers = config.issuers.iter().flat_map(|issuer| &issuer.claim_headers);
-        let claim_headers = claim_headers.map(|mapping| mapping.header.to_ascii_lowercase()).collect();
+        let claim_headers = claim_headers.map(|mapping| mapping.header.to_ascii_lowercase());
+        let own_headers = claim_headers.chain([CLUSTER_HEADER.to_owned()]).collect();
         let fetch = FetchKey { filter: Self::NAME, id: API_KEYS };
         let api_keys =
             config.api_keys.take().map(|keys| ApiKeys::new(fetch, keys, &config, capabilities)).transpose();
         let api_keys = api_keys.map_err(|error| error.under("api_keys"))?;
-        let schemes = api_keys.iter().flat_map(ApiKeys::names).map(str::to_owned).collect();
+        // A pair is a small part of what a token is.
+        let memory = config.token_cache.as_usize() / 16;
+        let basic = config.basic.take().map(|basic| Basic::new(&basic, memory)).transpose();
+        let basic = basic.map_err(|error| error.under("basic"))?;
+        let offered = Offered {
+            key_schemes: api_keys.iter().flat_map(ApiKeys::names).map(str::to_owned).collect(),
+            basic: basic.is_some(),
+            certificates: config.client_certificates.is_some(),
+        };
+        let certificates = config.client_certificates.take().map(Certificates::new).transpose();
+        let certificates = certificates.map_err(|error| error.under("client_certificates"))?;
+        let fetch = FetchKey { filter: Self::NAME, id: REVOCATION };
+        let revocation = config.revocation.take().map(|config| Revocation::new(fetch, config)).transpose();
         let sources = Sources::new(mem::take(&mut config.token_sources));
         Ok(Self {
             clusters,
-            claim_headers,
+            own_headers,
             errors: config.errors,
             mode: config.mode,
             realm: mem::take(&mut config.realm),
-            policy: Policy::new(mem::take(&mut config.apis), &config.issuers, schemes)?,
+            policy: Policy::new(mem::take(&mut config.apis), &config.issuers, offered)?,
             credentials: Credentials {
                 sources: sources.map_err(|error| error.under("token_sources"))?,
                 forward_token: config.forward_token,
                 api_keys,
+                basic,
+                revocation: revocation.map_err(|error| error.under("revocation"))?,
+                certificates: certificates.unwrap_or_default(),
                 verifier: Verifier::new(
                     FetchKey { filter: Self::NAME, id: 0 },
                     Form::Strict,
@@ -128,7 +154,7 @@ impl Filter for Auth {
             Decision::Open(target) => self.open(target, cx),
             Decision::Allowed(target, admitted) => self.allow(target, &admitted, cx),
             Decision::Options(_) if self.mode == Mode::Shadow => {
-                Step::Continue(self.without_spoofed_claims(cx.request_headers()))
+                Step::Continue(self.without_spoofed_headers(cx.request_headers()))
             }
             Decision::Options(allow) => Step::Respond(options(allow)),
             Decision::Refused(target, refused) => self.refuse(target, &refused, cx),
@@ -142,7 +168,7 @@ impl Filter for Auth {
             Background::Fetched(key, reply) if key.filter == Self::NAME => {
                 self.credentials.on_fetched(key.id, reply, cx);
             }
-            Background::Fetched(..) | Background::Draining => {}
+            Background::Fetched(..) | Background::Answered(..) | Background::Draining => {}
         }
     }
 }
@@ -160,7 +186,10 @@ impl Auth {
         }
         match self.credentials.judge(&self.policy, &target, alternatives, cx, may_wait) {
             Verdict::Anonymous => Decision::Open(target),
-            Verdict::Admitted(admitted) => Decision::Allowed(target, admitted),
+            Verdict::Admitted(admitted) => match self.policy.cluster(&target, admitted.key_type()) {
+                Ok(_) => Decision::Allowed(target, admitted),
+                Err(refusal) => Decision::Refused(Some(target), Box::new(refusal.into())),
+            },
             Verdict::Refused(refused) => Decision::Refused(Some(target), refused),
             Verdict::Wait(on, deadline) => Decision::Wait(on, deadline),
         }
@@ -168,22 +197,30 @@ impl Auth {
 
     fn open(&self, target: Target, cx: &Cx<'_>) -> Step {
         cx.host.count("enforcer.auth.open", 1);
-        let mut edits = self.without_spoofed_claims(cx.request_headers());
+        let mut edits = self.without_spoofed_headers(cx.request_headers());
         edits.identity = Some(Identity { called: self.policy.called(&target), ..Identity::default() });
-        Step::Continue(edits)
+        Step::Continue(self.routed(edits, &target, KeyType::Unsaid))
     }
 
     fn allow(&self, target: Target, admitted: &Admitted<'_>, cx: &Cx<'_>) -> Step {
         cx.host.count("enforcer.auth.allowed", 1);
         let headers = cx.request_headers();
-        let mut edits = self.without_spoofed_claims(headers);
+        let mut edits = self.without_spoofed_headers(headers);
         self.credentials.hide(admitted, headers, &mut edits);
         for (header, value) in admitted.headers() {
             edits = edits.set(&**header, value.as_bytes());
         }
         let (called, caller) = (self.policy.called(&target), admitted.caller());
         edits.identity = Some(Identity { called, caller, ..Identity::default() });
-        Step::Continue(edits)
+        Step::Continue(self.routed(edits, &target, admitted.key_type()))
+    }
+
+    /// Tells Envoy's routes which backend it is, where there is a choice.
+    fn routed(&self, edits: Edits, target: &Target, key_type: KeyType) -> Edits {
+        match self.policy.cluster(target, key_type) {
+            Ok(Some(cluster)) => edits.set(CLUSTER_HEADER, cluster.as_bytes()),
+            _ => edits,
+        }
     }
 
     fn refuse(&self, target: Option<Target>, refused: &Refused, cx: &Cx<'_>) -> Step {
@@ -196,7 +233,7 @@ impl Auth {
                 Level::Info,
                 format_args!("auth: would refuse ({}): {claimed}{refusal}", refusal.detail()),
             );
-            let edits = self.without_spoofed_claims(cx.request_headers());
+            let edits = self.without_spoofed_headers(cx.request_headers());
             return Step::Continue(Edits { identity, ..edits });
         }
         cx.host.count("enforcer.auth.refused", 1);
@@ -210,8 +247,8 @@ impl Auth {
     }
 
     /// Headers that only this filter may set are not taken from clients, whatever the operation.
-    fn without_spoofed_claims(&self, headers: &HeaderMap) -> Edits {
-        let spoofed = self.claim_headers.iter().filter(|name| headers.get(name).is_some());
+    fn without_spoofed_headers(&self, headers: &HeaderMap) -> Edits {
+        let spoofed = self.own_headers.iter().filter(|name| headers.get(name).is_some());
         spoofed.fold(Edits::default(), |edits, name| edits.remove(name.clone()))
     }
 }
@@ -225,10 +262,12 @@ fn clusters(config: &AuthConfig) -> impl Iterator<Item = &String> {
         Jwks::Inline(_) | Jwks::Pem(_) => None,
     });
     let listed = config.api_keys.iter().filter_map(|keys| keys.listed.as_ref());
-    issuers.chain(listed.filter_map(|listed| match &listed.keys {
+    let listed = listed.filter_map(|listed| match &listed.keys {
         ApiKeyList::Remote(document) => Some(&document.cluster),
         ApiKeyList::Inline(_) => None,
-    }))
+    });
+    let revoked = config.revocation.iter().filter_map(|revocation| Some(&revocation.list.as_ref()?.cluster));
+    issuers.chain(listed).chain(revoked)
 }
 
 /// Choreo Connect's answer to an OPTIONS request that the API does not define.

@@ -12,6 +12,7 @@ use enforcer_core::{
 
 use crate::{
     config::{Api, Issuer, JwtRequirement, Requirement, Scopes},
+    key_type::KeyType,
     refusal::Refusal,
     verifier::Verified,
 };
@@ -21,12 +22,21 @@ use crate::{
 pub struct Policy {
     /// `None`: no API is configured, and every request needs a credential.
     apis: Option<(Table, Vec<Protected>)>,
-    /// What is asked for where nothing is said: a token, or, without issuers, any API key.
+    /// What is asked for where nothing is said: a token, or, without issuers, any other credential.
     usual: Vec<Requirement>,
     /// Names of the issuers, as [`Verified::issuer`] counts them.
     issuers: Vec<String>,
-    /// Names of the API key schemes.
-    key_schemes: Vec<String>,
+    offered: Offered,
+}
+
+/// What callers can show beside tokens.
+#[derive(Debug, Default)]
+pub struct Offered {
+    /// API keys: names of their schemes.
+    pub key_schemes: Vec<String>,
+    /// Names and passwords.
+    pub basic: bool,
+    pub certificates: bool,
 }
 
 /// An API, and what is published of its operations once they are called.
@@ -73,20 +83,29 @@ impl<'a> Alternatives<'a> {
 impl Requirement {
     /// Nothing is asked for by this alternative (`security: [{}, ...]`).
     pub fn is_anonymous(&self) -> bool {
-        self.jwt.is_none() && self.api_keys.is_empty()
+        *self == Self::default()
+    }
+}
+
+impl Offered {
+    /// Any one of them.
+    fn each(&self) -> Vec<Requirement> {
+        let key = |name: &String| Requirement { api_keys: vec![name.clone()], ..Requirement::default() };
+        let basic = self.basic.then(|| Requirement { basic: true, ..Requirement::default() });
+        let certificate =
+            self.certificates.then(|| Requirement { certificate: true, ..Requirement::default() });
+        self.key_schemes.iter().map(key).chain(basic).chain(certificate).collect()
     }
 }
 
 impl Policy {
-    /// `key_schemes`: names of the API key schemes.
-    pub fn new(apis: Vec<Api>, issuers: &[Issuer], key_schemes: Vec<String>) -> Result<Self, ConfigError> {
+    pub fn new(apis: Vec<Api>, issuers: &[Issuer], offered: Offered) -> Result<Self, ConfigError> {
         let token = Requirement { jwt: Some(JwtRequirement::default()), ..Requirement::default() };
-        let key = |name: &String| Requirement { api_keys: vec![name.clone()], ..Requirement::default() };
         let policy = Self {
             apis: None,
-            usual: if issuers.is_empty() { key_schemes.iter().map(key).collect() } else { vec![token] },
+            usual: if issuers.is_empty() { offered.each() } else { vec![token] },
             issuers: issuers.iter().map(|issuer| issuer.issuer.clone()).collect(),
-            key_schemes,
+            offered,
         };
         // Where everything says what it asks for, nothing is usual.
         if policy.usual.is_empty() && (apis.is_empty() || apis.iter().any(is_silent)) {
@@ -108,6 +127,9 @@ impl Policy {
 
     /// An operation that asks for what nobody configured could never be called.
     fn check_api(&self, api: &Api) -> Result<(), ConfigError> {
+        if api.clusters.as_ref().is_some_and(|both| both.production.is_none() && both.sandbox.is_none()) {
+            return Err(ConfigError::at("clusters", "neither `production` nor `sandbox`: name one"));
+        }
         self.check_security(api.security.as_deref()).map_err(|error| error.under("security"))?;
         for (index, operation) in api.operations.iter().enumerate() {
             self.check_security(operation.security.as_deref())
@@ -127,10 +149,18 @@ impl Policy {
                 let problem = "nobody may issue tokens: name somebody in `issuers`";
                 return Err(ConfigError::at(format!("[{index}].jwt"), problem));
             }
-            if let Some(stranger) = requirement.api_keys.iter().find(|name| !self.key_schemes.contains(name))
-            {
+            let schemes = &self.offered.key_schemes;
+            if let Some(stranger) = requirement.api_keys.iter().find(|name| !schemes.contains(name)) {
                 let problem = format!("`{stranger}` is not among `api_keys.schemes`; add it there");
                 return Err(ConfigError::at(format!("[{index}].api_keys"), problem));
+            }
+            if requirement.basic && !self.offered.basic {
+                let problem = "nobody has a password: name somebody in `basic.htpasswd`";
+                return Err(ConfigError::at(format!("[{index}].basic"), problem));
+            }
+            if requirement.certificate && !self.offered.certificates {
+                let problem = "no certificate is known: name one in `client_certificates.known`";
+                return Err(ConfigError::at(format!("[{index}].certificate"), problem));
             }
         }
         Ok(())
@@ -217,6 +247,14 @@ impl Policy {
         let operation = self.api(target).zip(target.operation);
         let operation = operation.and_then(|(api, index)| api.operations.get(index));
         operation.map_or("/*", |operation| operation.path.as_str())
+    }
+
+    /// The cluster for a credential of this type, where there is a choice.
+    pub fn cluster(&self, target: &Target, key_type: KeyType) -> Result<Option<&str>, Refusal> {
+        let clusters = self.api(target).and_then(|api| api.clusters.as_ref());
+        let Some(clusters) = clusters else { return Ok(None) };
+        let cluster = key_type.cluster(clusters)?;
+        Ok((clusters.production.is_some() && clusters.sandbox.is_some()).then_some(cluster))
     }
 
     /// The API; `None` where none is configured.

@@ -8,7 +8,7 @@ use enforcer_core::{
     units::Span,
 };
 
-use crate::token::Malformed;
+use crate::{key_type::NoBackend, token::Malformed};
 
 /// Every way in which the auth filter says no.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,9 +38,11 @@ pub enum Refusal {
     Signature,
     /// The token is of another kind, by its `typ`.
     Kind,
-    /// Only the holder of some key may use the token (`cnf`), and that is not checked.
+    /// Only the holder of some key may use the token (`cnf`), and whoever sent it has not shown it.
     Bound,
     Revoked,
+    /// There is no list of revoked tokens to look in.
+    RevocationUnavailable,
     RequiredClaim {
         name: String,
     },
@@ -65,6 +67,12 @@ pub enum Refusal {
     },
     /// No API key that would do.
     ApiKey(KeyProblem),
+    /// No name and password that would do.
+    Password(PasswordProblem),
+    /// No client certificate that would do.
+    Certificate(CertificateProblem),
+    /// The credential is good, and there is no backend for it.
+    Backend(NoBackend),
     /// The authorization server does not know the token, or it is no longer good.
     Inactive,
     /// The authorization server that would know cannot be asked.
@@ -92,6 +100,43 @@ pub enum KeyProblem {
     Mixed,
     /// There is no list to look in.
     Unavailable,
+}
+
+/// What is wrong with a name and password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PasswordProblem {
+    /// None where they are needed.
+    Missing,
+    /// Not a name and a password in base64.
+    Malformed,
+    /// Nobody has this name, or another password. Which of the two is nobody's business.
+    Wrong,
+    /// The worker has spent what it may on passwords.
+    Busy,
+}
+
+/// What is wrong with a client certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateProblem {
+    /// None where one is needed.
+    Missing,
+    Unknown,
+    /// It is for other APIs.
+    Api,
+    /// A proxy tells of it in words that cannot be read.
+    Unreadable,
+}
+
+impl From<CertificateProblem> for Refusal {
+    fn from(problem: CertificateProblem) -> Self {
+        Self::Certificate(problem)
+    }
+}
+
+impl From<PasswordProblem> for Refusal {
+    fn from(problem: PasswordProblem) -> Self {
+        Self::Password(problem)
+    }
 }
 
 impl From<KeyProblem> for Refusal {
@@ -134,8 +179,12 @@ impl Refusal {
     /// did not come says least.
     pub fn rank(&self) -> u8 {
         match self {
-            Self::Missing | Self::ApiKey(KeyProblem::Missing) => 0,
+            Self::Missing
+            | Self::ApiKey(KeyProblem::Missing)
+            | Self::Password(PasswordProblem::Missing)
+            | Self::Certificate(CertificateProblem::Missing) => 0,
             Self::Scope { .. }
+            | Self::Certificate(CertificateProblem::Api)
             | Self::ApiKey(KeyProblem::Api | KeyProblem::Address | KeyProblem::Referer) => 2,
             _ => 1,
         }
@@ -162,6 +211,7 @@ impl Refusal {
             Self::Kind => named!("auth_type_refused"),
             Self::Bound => named!("auth_token_bound"),
             Self::Revoked => named!("auth_token_revoked"),
+            Self::RevocationUnavailable => named!("auth_revocation_unavailable"),
             Self::RequiredClaim { .. } => named!("auth_claim_refused"),
             Self::TooOld { .. } => named!("auth_token_too_old"),
             Self::Expired { .. } => named!("auth_token_expired"),
@@ -178,6 +228,19 @@ impl Refusal {
                 KeyProblem::Mixed => named!("auth_api_keys_mixed"),
                 KeyProblem::Unavailable => named!("auth_api_keys_unavailable"),
             },
+            Self::Password(problem) => match problem {
+                PasswordProblem::Missing => named!("auth_password_missing"),
+                PasswordProblem::Malformed => named!("auth_password_malformed"),
+                PasswordProblem::Wrong => named!("auth_password_wrong"),
+                PasswordProblem::Busy => named!("auth_password_busy"),
+            },
+            Self::Certificate(problem) => match problem {
+                CertificateProblem::Missing => named!("auth_certificate_missing"),
+                CertificateProblem::Unknown => named!("auth_certificate_unknown"),
+                CertificateProblem::Api => named!("auth_certificate_api_refused"),
+                CertificateProblem::Unreadable => named!("auth_certificate_unreadable"),
+            },
+            Self::Backend(_) => named!("auth_key_type_refused"),
             Self::Inactive => named!("auth_token_inactive"),
             Self::IntrospectionUnavailable => named!("auth_introspection_unavailable"),
             Self::KeysUnavailable => named!("auth_keys_unavailable"),
@@ -190,8 +253,17 @@ impl Refusal {
         let (code, description): (Code, Cow<'static, str>) = match self {
             Self::Path(_) => (fault::BAD_REQUEST, "The request path is ambiguous".into()),
             Self::NoOperation => (fault::NOT_FOUND, "The requested resource is not available.".into()),
-            Self::Missing | Self::Repeated | Self::ApiKey(KeyProblem::Missing) => {
-                (fault::INVALID_CREDENTIALS, "".into())
+            Self::Missing
+            | Self::Repeated
+            | Self::ApiKey(KeyProblem::Missing)
+            | Self::Password(PasswordProblem::Missing)
+            // Choreo Connect tells them all the same.
+            | Self::Certificate(_) => (fault::INVALID_CREDENTIALS, "".into()),
+            Self::Password(PasswordProblem::Malformed | PasswordProblem::Wrong) => {
+                (fault::INVALID_CREDENTIALS, "Invalid username or password".into())
+            }
+            Self::Password(PasswordProblem::Busy) => {
+                (fault::KEYS_UNAVAILABLE, "The password cannot be verified at the moment".into())
             }
             Self::ApiKey(KeyProblem::Unknown | KeyProblem::Expired | KeyProblem::Mixed) => {
                 (fault::INVALID_CREDENTIALS, "Invalid API key".into())
@@ -218,6 +290,15 @@ impl Refusal {
             | Self::Inactive
             | Self::RequiredClaim { .. }
             | Self::Audience { .. } => (fault::INVALID_CREDENTIALS, "Invalid JWT token".into()),
+            Self::Backend(none) => (
+                fault::INVALID_CREDENTIALS,
+                match none {
+                    NoBackend::Production => "Production key offered to an API with no production endpoint",
+                    NoBackend::Sandbox => "Sandbox key offered to an API with no sandbox endpoint",
+                    NoBackend::UnknownType => "Invalid key type.",
+                }
+                .into(),
+            ),
             Self::Scope { template, .. } => (
                 fault::FORBIDDEN,
                 format!(
@@ -228,28 +309,37 @@ impl Refusal {
             Self::ApiKey(KeyProblem::Unavailable) => {
                 (fault::KEYS_UNAVAILABLE, "The API key cannot be verified at the moment".into())
             }
-            Self::KeysUnavailable | Self::IntrospectionUnavailable | Self::Busy => {
-                (fault::KEYS_UNAVAILABLE, "The token cannot be verified at the moment".into())
-            }
+            Self::KeysUnavailable
+            | Self::IntrospectionUnavailable
+            | Self::RevocationUnavailable
+            | Self::Busy => (fault::KEYS_UNAVAILABLE, "The token cannot be verified at the moment".into()),
         };
         let fault = Fault::new(code, description, self.detail());
         match self {
             Self::Path(_) | Self::NoOperation => fault,
             Self::KeysUnavailable
             | Self::IntrospectionUnavailable
+            | Self::RevocationUnavailable
             | Self::Busy
+            | Self::Password(PasswordProblem::Busy)
             | Self::ApiKey(KeyProblem::Unavailable) => fault.with_header("retry-after", "1"),
             _ => fault.with_header("www-authenticate", self.challenge(realm, dialect)),
         }
     }
 
-    /// The challenge of RFC 6750 section 3, for an API key one of a scheme that nobody has registered; in the `choreo` dialect Choreo Connect's, which is the same for every
-    /// failure of a credential.
+    /// The challenge of RFC 6750 section 3, for a password that of RFC 7617, for an API key or a
+    /// certificate one of a scheme that nobody has registered; in the `choreo` dialect Choreo Connect's, which is the same for every failure of the
+    /// credentials that it knows.
     fn challenge(&self, realm: &str, dialect: Dialect) -> String {
         let realm = escaped(realm);
         let error = match (dialect, self) {
+            // Browsers, for one, ask for a password only when told of this scheme (RFC 7617 section 2).
+            (_, Self::Password(_)) => return format!("Basic realm=\"{realm}\", charset=\"UTF-8\""),
             (Dialect::Choreo, _) => INVALID_TOKEN,
             (Dialect::Problem, Self::ApiKey(_)) => return format!("ApiKey realm=\"{realm}\""),
+            (Dialect::Problem, Self::Certificate(_)) => {
+                return format!("ClientCertificate realm=\"{realm}\"");
+            }
             (Dialect::Problem, Self::Missing) => return format!("Bearer realm=\"{realm}\""),
             (Dialect::Problem, Self::Scope { scopes, .. }) => {
                 return format!(
@@ -293,8 +383,9 @@ impl fmt::Display for Refusal {
             Self::Key => f.write_str("the issuer has no such key for this algorithm"),
             Self::Signature => f.write_str("the signature does not fit the key"),
             Self::Kind => f.write_str("its `typ` is not that of an access token of this issuer"),
-            Self::Bound => f.write_str("it is bound to a key (`cnf`), which is not checked here"),
-            Self::Revoked => f.write_str("its `jti` is among the revoked"),
+            Self::Bound => f.write_str("it is bound to a key (`cnf`) that the caller has not shown"),
+            Self::Revoked => f.write_str("it is among the revoked"),
+            Self::RevocationUnavailable => f.write_str("the list of revoked tokens is not available"),
             Self::RequiredClaim { name } => {
                 write!(f, "the required claim `{name}` is missing or has another value")
             }
@@ -314,6 +405,23 @@ impl fmt::Display for Refusal {
                 KeyProblem::Referer => "the API key may not be used from this page",
                 KeyProblem::Mixed => "the API keys are of different consumers",
                 KeyProblem::Unavailable => "the list of API keys is not available",
+            }),
+            Self::Password(problem) => f.write_str(match problem {
+                PasswordProblem::Missing => "a name and a password are needed, none came",
+                PasswordProblem::Malformed => "what follows `Basic` is no name and password in base64",
+                PasswordProblem::Wrong => "nobody has this name and password",
+                PasswordProblem::Busy => "this worker checks as many new passwords as `basic.budget` allows",
+            }),
+            Self::Certificate(problem) => f.write_str(match problem {
+                CertificateProblem::Missing => "a client certificate is needed, none came",
+                CertificateProblem::Unknown => "nobody here has this client certificate",
+                CertificateProblem::Api => "the client certificate is for other APIs",
+                CertificateProblem::Unreadable => "the proxy's header with the certificate cannot be read",
+            }),
+            Self::Backend(none) => f.write_str(match none {
+                NoBackend::Production => "it is for production, which this API does not have",
+                NoBackend::Sandbox => "it is for the sandbox, which this API does not have",
+                NoBackend::UnknownType => "its `keytype` is neither `PRODUCTION` nor `SANDBOX`",
             }),
             Self::Inactive => f.write_str("the authorization server says that it is not active"),
             Self::IntrospectionUnavailable => f.write_str("the authorization server cannot be asked about it"),

@@ -201,7 +201,8 @@ fn is_named(given: &str, name: &str) -> bool {
     given == name || (given.contains('%') && unescape(given) == name.as_bytes())
 }
 
-fn unescape(text: &str) -> Cow<'_, [u8]> {
+/// With every valid percent-encoding undone.
+pub fn unescape(text: &str) -> Cow<'_, [u8]> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {

@@ -13,11 +13,14 @@ use serde_json::Value;
 
 use crate::{
     budget::Budget,
+    certificates::Fingerprint,
     claims,
     config::{Algorithm, AuthConfig, Issuer, Jwks},
     introspection::{Answer, Asker},
+    key_type::KeyType,
     keys::{Keys, Lookup},
     refusal::{Claimed, Refusal},
+    revocation::Fingerprints,
     source::is_token_byte,
     token::{Form, Malformed, Token},
     wso2::Grants,
@@ -57,8 +60,13 @@ pub struct Verified {
     pub caller: Part<Caller>,
     /// Claims for the backend: header and value.
     pub headers: Vec<(String, String)>,
+    /// The client certificate without which it is worth nothing.
+    pub bound: Option<Fingerprint>,
+    pub key_type: KeyType,
     /// Of an API key: what it may be used for.
     pub grants: Option<Grants>,
+    /// By what it may be revoked.
+    pub prints: Fingerprints,
     kid: Option<String>,
     /// The keys that it was verified with: when others are in use, it must be verified again.
     generation: u32,
@@ -112,6 +120,9 @@ impl Verifier {
                 "none: with keys that Envoy cannot use, no token could pass",
             )
         })?;
+        if config.max_token.as_usize() == 0 {
+            return Err(ConfigError::at("max_token", "`0B`: no token could pass"));
+        }
         let mut by_name = HashMap::new();
         let mut issuers = Vec::with_capacity(config.issuers.len());
         for (index, issuer) in config.issuers.into_iter().enumerate() {
@@ -255,7 +266,10 @@ impl Verifier {
         let grants = (self.form == Form::Padded).then(|| Grants::read(claims, &caller));
         let caller = Part::new(caller);
         let kid = jws.header.kid.clone();
-        Ok((Verified { issuer, caller, headers, grants, kid, generation }, expires))
+        let bound = claims::bound(claims)?;
+        let key_type = KeyType::of_claims(claims);
+        let prints = Fingerprints::of(claims.get("jti").and_then(Value::as_str), jws.signed.as_bytes());
+        Ok((Verified { issuer, caller, headers, bound, key_type, grants, prints, kid, generation }, expires))
     }
 
     /// Remembers what an authorization server says of a token.
@@ -269,16 +283,29 @@ impl Verifier {
             Answer::Inactive => Err(Refusal::Inactive),
             Answer::Active(claims) => claims::of_answer(claims, config).and_then(|claims| {
                 let expires = claims::check(&claims, config, now)?;
-                Ok((claims, expires))
+                let bound = claims::bound(&claims)?;
+                Ok((claims, bound, expires))
             }),
         };
         match checked {
-            Ok((claims, expires)) => {
+            Ok((claims, bound, expires)) => {
                 let caller = claims::caller(&claims, config);
                 let headers = claim_headers(config, &caller);
                 let caller = Part::new(caller);
-                let verified =
-                    Verified { issuer: *issuer, caller, headers, grants: None, kid: None, generation: 0 };
+                let key_type = KeyType::of_claims(&claims);
+                // No part of such a token can be told from its signature; one that is a JWT is known by both.
+                let prints = Fingerprints::of(claims.get("jti").and_then(Value::as_str), signed_part(&token));
+                let verified = Verified {
+                    issuer: *issuer,
+                    caller,
+                    headers,
+                    bound,
+                    key_type,
+                    grants: None,
+                    prints,
+                    kid: None,
+                    generation: 0,
+                };
                 let expires = expires.min(now.saturating_add(asker.max_age()));
                 self.verified.insert(&token, Rc::new(verified), expires);
             }
@@ -303,6 +330,15 @@ impl Verifier {
         if let Some(issuer) = issuer {
             issuer.keys.on_fetched(reply, cx);
         }
+    }
+}
+
+/// What is signed of a token in three parts; all of any other.
+fn signed_part(token: &[u8]) -> &[u8] {
+    let mut dots = token.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at);
+    match (dots.next(), dots.next(), dots.next()) {
+        (Some(_), Some(end), None) => token.get(..end).unwrap_or(token),
+        _ => token,
     }
 }
 
@@ -345,6 +381,15 @@ fn is_asked_about(token: &Result<Token<'_>, Malformed>, issuer: Option<&Trusted>
 
 impl Trusted {
     fn new(fetch: FetchKey, config: Issuer) -> Result<Self, ConfigError> {
+        if config.issuer.is_empty() {
+            return Err(ConfigError::at("issuer", "empty; write the `iss` of its tokens"));
+        }
+        if let Some(index) = config.audiences.iter().position(String::is_empty) {
+            return Err(ConfigError::at(
+                format!("audiences[{index}]"),
+                "empty; write an `aud` of the tokens",
+            ));
+        }
         if let Some(bad) = config.claim_headers.iter().find(|mapping| !may_carry_claim(&mapping.header)) {
             let problem = format!("`{}` is not a header that can carry a claim", bad.header);
             return Err(ConfigError::at("claim_headers", problem));

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use enforcer_core::{fault::Dialect, mode::Mode, units::ByteSize};
+use enforcer_core::{
+    fault::Dialect,
+    mode::Mode,
+    units::{ByteSize, Span},
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +28,9 @@ pub struct RateLimitConfig {
     /// Who may not call at all. Looked at first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocked: Vec<Blocked>,
+    /// Who counts for several Envoys together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
     /// How requests are counted.
     #[serde(default, skip_serializing_if = "is_default")]
     pub algorithm: Algorithm,
@@ -188,9 +195,49 @@ pub struct Policy {
     /// To whose requests it applies.
     #[serde(default, skip_serializing_if = "is_default")]
     pub callers: Callers,
+    /// `true`: the quota is that of all Envoys together, and the `service` counts it. The burst and bandwidth limits
+    /// stay each Envoy's own.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub shared: bool,
     /// `shadow`: count and log, but let everything through.
     #[serde(default, skip_serializing_if = "is_default")]
     pub mode: Mode,
+}
+
+/// A rate limit service (`envoy.service.ratelimit.v3`), as Envoy's own `ratelimit` filter has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// The Envoy cluster through which it is asked. It speaks HTTP/2.
+    pub cluster: String,
+    /// What the service calls this set of limits.
+    #[serde(default = "domain", skip_serializing_if = "is_domain")]
+    pub domain: String,
+    /// How long an answer may take.
+    #[serde(default = "service_timeout", skip_serializing_if = "is_service_timeout")]
+    pub timeout: Span,
+    /// What holds while there is no answer.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub on_failure: OnFailure,
+    /// `false`: every request is asked about, in place of batches.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub leases: bool,
+    /// The tiers of APIs and operations are shared, too.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub apis: bool,
+}
+
+/// What holds while the service does not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// Each Envoy counts by itself.
+    #[default]
+    Local,
+    /// Requests pass.
+    Open,
+    /// Requests are refused with 503.
+    Closed,
 }
 
 /// Where a policy stands in the order, and which code its refusals have.
@@ -309,6 +356,24 @@ pub struct Operation {
     /// The allowance of all its callers together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
+}
+
+/// What the service calls our limits, unless told otherwise.
+pub fn domain() -> String {
+    "enforcer".to_owned()
+}
+
+fn is_domain(name: &str) -> bool {
+    name == domain()
+}
+
+/// How long an answer of the service may take, unless told otherwise.
+pub fn service_timeout() -> Span {
+    Span::from_millis(100)
+}
+
+fn is_service_timeout(timeout: &Span) -> bool {
+    *timeout == service_timeout()
 }
 
 fn yes() -> bool {

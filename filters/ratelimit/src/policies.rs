@@ -20,6 +20,8 @@ pub struct Applied<'p> {
     pub level: Level,
     pub key: &'p [Part],
     pub shadow: bool,
+    /// The service counts its quota.
+    pub shared: bool,
     pub allowances: &'p Allowances,
     /// A tier was named that does not exist.
     pub unknown_tier: bool,
@@ -130,7 +132,7 @@ fn parts(config: &mut RateLimitConfig, visit: &mut Visit<'_>) -> Result<(), Conf
 }
 
 /// Refuses policies that are malformed or that nobody could tell apart.
-pub fn check(policies: &[Policy], tiers: &Tiers) -> Result<(), ConfigError> {
+pub fn check(policies: &[Policy], tiers: &Tiers, service: bool) -> Result<(), ConfigError> {
     let mut names = BTreeSet::new();
     for (index, policy) in policies.iter().enumerate() {
         let at = |error: ConfigError| error.under(&format!("policies[{index}]"));
@@ -148,17 +150,21 @@ pub fn check(policies: &[Policy], tiers: &Tiers) -> Result<(), ConfigError> {
                 "no part: say whose requests count together, or `[{constant: all}]` for everybody's";
             return Err(at(ConfigError::at("key", problem)));
         }
+        if policy.shared && !service {
+            let problem = "nobody counts for several Envoys: name the rate limit service in `service`";
+            return Err(at(ConfigError::at("shared", problem)));
+        }
         tiers.check(&policy.tier).map_err(at)?;
     }
     Ok(())
 }
 
 /// The policy of an API's or an operation's tier.
-pub fn of_api<'p>(level: Level, tier: &str, tiers: &'p Tiers) -> Option<Applied<'p>> {
+pub fn of_api<'p>(level: Level, tier: &str, tiers: &'p Tiers, shared: bool) -> Option<Applied<'p>> {
     let (name, _) = OF_APIS.iter().find(|(_, known)| *known == level)?;
     let key: &[Part] = if level == Level::Api { &[Part::Api] } else { &[Part::Operation] };
     let allowances = tiers.get(tier)?;
-    Some(Applied { name, level, key, shadow: false, allowances, unknown_tier: false })
+    Some(Applied { name, level, key, shadow: false, shared, allowances, unknown_tier: false })
 }
 
 /// What a policy gives a request; `None` when it does not apply.
@@ -179,6 +185,7 @@ pub fn apply<'p>(policy: &'p Policy, tiers: &'p Tiers, request: &Request<'_>) ->
         level: policy.level,
         key: &policy.key,
         shadow: policy.mode == Mode::Shadow,
+        shared: policy.shared,
         allowances: known.or_else(|| tiers.get(&policy.tier)).filter(|_| applies)?,
         unknown_tier: known.is_none() && !named.is_empty(),
     })

@@ -90,7 +90,7 @@ fn best(mut run: impl FnMut()) -> Duration {
 }
 
 /// That this thread has used so far.
-fn processor_time() -> Duration {
+pub(crate) fn processor_time() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
 }
 

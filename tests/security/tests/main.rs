@@ -3,6 +3,7 @@
 //! * [`attacks`]: our own list, on every host; [`jwt_attacks`]: a public one.
 //! * [`vectors`]: Wycheproof and the JOSE cookbook.
 //! * [`caches`], [`flood`]: what a worker remembers, and how much of it.
+//! * [`passwords`]: what wrong ones cost.
 //! * [`cost`]: what the tokens of both lists cost.
 //! * [`fuzzing`]: the fuzz targets, on the stable toolchain.
 
@@ -28,6 +29,8 @@ mod jwt_attacks;
 mod keys;
 #[cfg(test)]
 mod page;
+#[cfg(test)]
+mod passwords;
 #[cfg(test)]
 mod site;
 #[cfg(test)]

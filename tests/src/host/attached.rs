@@ -10,7 +10,7 @@ use enforcer_adapter::gateway::{Gateway, Input};
 use enforcer_adapter::source::{Source, parse};
 use serde_json::{Value, json};
 
-use super::bootstrap::access_log;
+use super::bootstrap::{access_log, protocol, tls};
 use super::{BACKEND, Scene};
 use crate::Error;
 
@@ -69,7 +69,11 @@ impl Attached {
             if listener.get("name") == Some(&json!(LISTENER)) {
                 let manager = part(listener, MANAGER)?;
                 put(manager, "access_log", json!([access_log()]));
+                put(manager, "forward_client_cert_details", json!("ALWAYS_FORWARD_ONLY"));
                 configure(manager, scene)?;
+                if scene.tls {
+                    put(part(listener, "/filter_chains/0")?, "transport_socket", tls()?);
+                }
             }
         }
         let clusters = items(&mut bootstrap, "/static_resources/clusters")?;
@@ -85,6 +89,9 @@ impl Attached {
                 put(&mut cluster, "name", json!(name));
                 *part(&mut cluster, "/load_assignment/cluster_name")? = json!(name);
                 point(&mut cluster, *address)?;
+                if scene.speaks_grpc(name) {
+                    put(&mut cluster, "typed_extension_protocol_options", protocol(true));
+                }
                 clusters.push(cluster);
             }
         }
@@ -118,7 +125,7 @@ fn point(cluster: &mut Value, address: SocketAddr) -> Result<(), Error> {
     Ok(())
 }
 
-fn put(object: &mut Value, name: &str, value: Value) {
+pub(super) fn put(object: &mut Value, name: &str, value: Value) {
     if let Some(members) = object.as_object_mut() {
         members.insert(name.to_owned(), value);
     }

@@ -3,33 +3,63 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use enforcer_testbed::Keys;
 use serde_json::{Value, json};
 
 use super::{BACKEND, Scene};
+use crate::Error;
 
 /// The name of the one listener.
 pub(super) const LISTENER: &str = "cases";
 
 /// One listener, the filter, and a cluster for each service. Everything that Envoy could do for the
 /// filters is left out: paths are not normalised, so that the filters' own care is what is tested.
-pub(super) fn bootstrap(scene: &Scene, services: &BTreeMap<String, SocketAddr>) -> Value {
-    let router = json!({
+pub(super) fn bootstrap(scene: &Scene, services: &BTreeMap<String, SocketAddr>) -> Result<Value, Error> {
+    let mut listener = listener(LISTENER, &[wasm_filter(&scene.root_id, scene), router()]);
+    let chain = listener.pointer_mut("/filter_chains/0").and_then(Value::as_object_mut);
+    if let (true, Some(chain)) = (scene.tls, chain) {
+        chain.insert("transport_socket".to_owned(), tls()?);
+    }
+    let clusters: Vec<Value> =
+        services.iter().map(|(name, address)| cluster(name, *address, scene.speaks_grpc(name))).collect();
+    Ok(json!({
+        "static_resources": { "listeners": [listener], "clusters": clusters },
+    }))
+}
+
+/// A server that asks clients for a certificate and takes any, or none: what that is worth is for the filter to say.
+pub(super) fn tls() -> Result<Value, Error> {
+    let server = Keys::shared()?.certified()?;
+    Ok(json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "require_client_certificate": false,
+            "common_tls_context": {
+                "tls_certificates": [{
+                    "certificate_chain": { "inline_string": server.pem() },
+                    "private_key": { "inline_string": server.key_pem() },
+                }],
+                "validation_context": { "trust_chain_verification": "ACCEPT_UNTRUSTED" },
+            },
+        },
+    }))
+}
+
+pub(super) fn router() -> Value {
+    json!({
         "name": "envoy.filters.http.router",
         "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
-    });
-    let clusters: Vec<Value> = services.iter().map(|(name, address)| cluster(name, *address)).collect();
-    json!({
-        "static_resources": { "listeners": [listener(&[wasm_filter(scene), router])], "clusters": clusters },
     })
 }
 
-fn wasm_filter(scene: &Scene) -> Value {
+pub(super) fn wasm_filter(name: &str, scene: &Scene) -> Value {
     json!({
-        "name": scene.root_id,
+        "name": name,
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
             "config": {
-                "name": scene.root_id,
+                "name": name,
                 "root_id": scene.root_id,
                 "failure_policy": "FAIL_RELOAD",
                 "configuration": {
@@ -46,9 +76,9 @@ fn wasm_filter(scene: &Scene) -> Value {
     })
 }
 
-fn listener(filters: &[Value]) -> Value {
+pub(super) fn listener(name: &str, filters: &[Value]) -> Value {
     json!({
-        "name": LISTENER,
+        "name": name,
         "address": { "socket_address": { "address": "127.0.0.1", "port_value": 0 } },
         "filter_chains": [{ "filters": [{
             "name": "envoy.filters.network.http_connection_manager",
@@ -61,6 +91,8 @@ fn listener(filters: &[Value]) -> Value {
                 "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
                 // Hostile tokens are to reach the filters.
                 "max_request_headers_kb": 1024,
+                // And so is what clients say of certificates.
+                "forward_client_cert_details": "ALWAYS_FORWARD_ONLY",
                 "http_protocol_options": { "enable_trailers": true },
                 "http_filters": filters,
                 "access_log": [access_log()],
@@ -89,20 +121,29 @@ pub(super) fn access_log() -> Value {
     })
 }
 
-fn cluster(name: &str, address: SocketAddr) -> Value {
+pub(super) fn cluster(name: &str, address: SocketAddr, grpc: bool) -> Value {
     let socket = json!({ "address": address.ip().to_string(), "port_value": address.port() });
     json!({
         "name": name,
         "connect_timeout": "1s",
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": { "http_protocol_options": { "enable_trailers": true } },
-            },
-        },
+        "typed_extension_protocol_options": protocol(grpc),
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": { "socket_address": socket } } }] }],
+        },
+    })
+}
+
+/// HTTP/2 for gRPC, else HTTP/1.
+pub(super) fn protocol(grpc: bool) -> Value {
+    let protocol = match grpc {
+        true => json!({ "http2_protocol_options": {} }),
+        false => json!({ "http_protocol_options": { "enable_trailers": true } }),
+    };
+    json!({
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": protocol,
         },
     })
 }

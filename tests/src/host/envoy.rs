@@ -3,13 +3,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use enforcer_testbed::{
-    EchoBackend, Envoy, EnvoyBinary, RawClient, Received, Reply, ReservedPort, Response, Version,
+    Connection, EchoBackend, Envoy, EnvoyBinary, GrpcReply, GrpcServer, RawClient, Received, Reply,
+    ReservedPort, Response, Version,
 };
 use serde_json::Value;
 
 use super::attached::{self, Attached};
 use super::{
-    Answered, BACKEND, Behaviour, Exchanges, GARBAGE, Host, Scene, Stage, WireRequest, bootstrap, huge,
+    Answered, BACKEND, Behaviour, Exchanges, GARBAGE, Host, INTERNAL, LimitService, Scene, Stage,
+    WireRequest, bootstrap, huge, refused,
 };
 use crate::Error;
 use crate::format::{Answer, HostKind};
@@ -42,7 +44,7 @@ impl EnvoyHost {
     fn bootstrap(&self, scene: &Scene, services: &BTreeMap<String, SocketAddr>) -> Result<String, Error> {
         let bootstrap = match &self.attached {
             Some(attached) => attached.bootstrap(scene, services)?,
-            None => bootstrap::bootstrap(scene, services),
+            None => bootstrap::bootstrap(scene, services)?,
         };
         Ok(bootstrap.to_string())
     }
@@ -69,19 +71,16 @@ impl Host for EnvoyHost {
         let envoy = options.component_log_level("wasm:debug").start()?;
         let listener = if self.attached.is_some() { attached::LISTENER } else { bootstrap::LISTENER };
         let client = envoy.client(listener)?;
-        Ok(Box::new(EnvoyStage { envoy, client, services }))
+        Ok(Box::new(EnvoyStage { envoy, client, tls: scene.tls, services }))
     }
 
-    fn refusal(&self, scene: &Scene) -> Result<Option<String>, Error> {
-        // Nothing is called in this mode: any address will do.
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
-        let names = scene.services.keys().cloned().chain([BACKEND.to_owned()]);
-        let config = self.bootstrap(scene, &names.map(|name| (name, nowhere)).collect())?;
-        match self.binary.validate(config) {
-            Ok(()) => Ok(None),
-            Err(enforcer_testbed::Error::Rejected { log, .. }) => Ok(Some(log)),
-            Err(error) => Err(error.into()),
-        }
+    /// One Envoy gets a listener for each scene, and does not mind that others are refused. Validating each in an
+    /// Envoy of its own would compile the module each time, which is nearly all that a refusal costs.
+    fn refusals(&self, accepted: &Scene, scenes: &[Scene]) -> Result<Vec<Option<String>>, Error> {
+        let folder = tempfile::tempdir().map_err(|error| Error::Case(error.to_string()))?;
+        let bootstrap = refused::bootstrap(accepted, scenes, &folder.path().join("lds.json"))?;
+        let envoy = self.binary.options(bootstrap.to_string()).start()?;
+        refused::logs(&envoy.log().since(0), scenes.len())
     }
 }
 
@@ -93,6 +92,8 @@ fn addresses(services: &BTreeMap<String, Service>) -> BTreeMap<String, SocketAdd
 struct EnvoyStage {
     envoy: Envoy,
     client: RawClient,
+    /// Whether it speaks TLS.
+    tls: bool,
     services: BTreeMap<String, Service>,
 }
 
@@ -136,9 +137,13 @@ impl Stage for EnvoyStage {
         if let Some(backend) = self.services.get(BACKEND).and_then(|backend| backend.server.as_ref()) {
             backend.clear();
         }
-        let (client, wire, method) = (self.client, request.to_http1(), request.method.as_str());
+        let (client, wire, tls) = (self.client, request.to_http1(), self.tls);
         let answers: Vec<Result<Response, enforcer_testbed::Error>> = std::thread::scope(|scope| {
-            let send = || exchange(client, &wire, method);
+            let send = || {
+                let shown = request.certificate.as_ref();
+                let connection = if tls { client.connect_tls(shown) } else { client.connect() };
+                exchange(connection?, &wire, &request.method)
+            };
             let clients: Vec<_> = (0..copies).map(|_| scope.spawn(send)).collect();
             let gone = || Err(enforcer_testbed::Error::Http("a client's thread panicked".into()));
             clients.into_iter().map(|client| client.join().unwrap_or_else(|_| gone())).collect()
@@ -177,8 +182,11 @@ impl Stage for EnvoyStage {
     }
 }
 
-fn exchange(client: RawClient, wire: &[u8], method: &str) -> Result<Response, enforcer_testbed::Error> {
-    let mut connection = client.connect()?;
+fn exchange(
+    mut connection: Connection,
+    wire: &[u8],
+    method: &str,
+) -> Result<Response, enforcer_testbed::Error> {
     connection.write(wire)?;
     connection.read(method)
 }
@@ -200,13 +208,15 @@ fn answered(response: Response, logged: &str) -> Answered {
 struct Service {
     port: ReservedPort,
     server: Option<EchoBackend>,
+    /// In place of the other one, where it is a rate limit service.
+    grpc: Option<GrpcServer>,
     /// Received by earlier servers on this port.
     before: Vec<Received>,
 }
 
 impl Service {
     fn start(behaviour: &Behaviour) -> Result<Self, Error> {
-        let mut service = Self { port: ReservedPort::new()?, server: None, before: Vec::new() };
+        let mut service = Self { port: ReservedPort::new()?, server: None, grpc: None, before: Vec::new() };
         service.change(behaviour)?;
         Ok(service)
     }
@@ -215,7 +225,11 @@ impl Service {
         if behaviour.answer == Answer::Down {
             self.before = self.received();
             self.server = None;
+            self.grpc = None;
             return Ok(());
+        }
+        if let Some(limits) = behaviour.limits.clone() {
+            return self.change_limits(limits, behaviour.answer.clone());
         }
         let server = match self.server.take() {
             Some(server) => server,
@@ -226,9 +240,28 @@ impl Service {
         Ok(())
     }
 
+    fn change_limits(&mut self, limits: LimitService, answer: Answer) -> Result<(), Error> {
+        self.before = self.received();
+        // Two servers cannot have one port.
+        self.grpc = None;
+        let started = Instant::now();
+        let handler = move |message: &[u8]| match &answer {
+            Answer::Slow(time) => {
+                GrpcReply::Message(limits.answer(message, started.elapsed()), time.duration())
+            }
+            Answer::Hang => GrpcReply::Message(Vec::new(), NEVER),
+            Answer::Garbage => GrpcReply::Message(GARBAGE.into(), Duration::ZERO),
+            Answer::Status(_) => GrpcReply::Status(INTERNAL),
+            _ => GrpcReply::Message(limits.answer(message, started.elapsed()), Duration::ZERO),
+        };
+        self.grpc = Some(GrpcServer::start_on(self.port.address().port(), handler)?);
+        Ok(())
+    }
+
     fn received(&self) -> Vec<Received> {
-        let now = self.server.as_ref().map(EchoBackend::received).unwrap_or_default();
-        self.before.iter().cloned().chain(now).collect()
+        let http = self.server.as_ref().map(EchoBackend::received).unwrap_or_default();
+        let grpc = self.grpc.as_ref().map(GrpcServer::received).unwrap_or_default();
+        self.before.iter().cloned().chain(http).chain(grpc).collect()
     }
 }
 

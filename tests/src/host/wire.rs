@@ -1,4 +1,4 @@
-use enforcer_testbed::Fields;
+use enforcer_testbed::{Certified, Fields};
 
 /// A request as bytes, templates replaced.
 #[derive(Clone, Debug, Default)]
@@ -8,6 +8,8 @@ pub(crate) struct WireRequest {
     pub(crate) host: Vec<u8>,
     pub(crate) headers: Fields,
     pub(crate) body: WireBody,
+    /// What the client shows of itself.
+    pub(crate) certificate: Option<Certified>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -61,7 +63,7 @@ mod tests {
             path: b"/\xff".to_vec(),
             host: b"a".to_vec(),
             headers: Fields::new().with("x", b"\xfe"),
-            body: WireBody::None,
+            ..WireRequest::default()
         };
         assert_eq!(request.to_http1(), b"GET /\xff HTTP/1.1\r\nhost: a\r\nx: \xfe\r\n\r\n");
     }

@@ -25,6 +25,7 @@ defaults! {
     token_cache, is_token_cache: ByteSize = ByteSize::from_bytes(4 << 20);
     max_token, is_max_token: ByteSize = ByteSize::from_bytes(16 << 10);
     verification_budget, is_verification_budget: u32 = 200;
+    password_budget, is_password_budget: Span = Span::from_millis(100);
     root, is_root: String = "/".to_owned();
     yes, is_yes: bool = true;
     leeway, is_leeway: Span = Span::from_secs(5);
@@ -33,6 +34,7 @@ defaults! {
     max_stale, is_max_stale: Span = Span::from_secs(3600);
     believed, is_believed: Span = Span::from_secs(60);
     refused_for, is_refused_for: Span = Span::from_secs(10);
+    poll, is_poll: Span = Span::from_secs(10);
     cooldown, is_cooldown: Span = Span::from_secs(10);
 }
 
