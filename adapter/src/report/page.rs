@@ -198,10 +198,13 @@ fn unusual(report: &Report) -> String {
     }
     let columns = ["Consumer", "API", "At (UTC)", "What", "Was", "Usually"];
     let head: String = columns.iter().map(|name| format!("<th scope=\"col\">{name}</th>")).collect();
+    let listed = report.unusual.len();
+    let more = report.unusual_times > u64::try_from(listed).unwrap_or(u64::MAX);
+    let words =
+        if more { format!("The first {listed} of {} times.", report.unusual_times) } else { String::new() };
     let mut out = format!(
-        "<section><h2>Unusual use</h2><p>{} times, the first {} of them:</p><div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"Unusual use\"><table><tr>{head}</tr>\n",
-        html::count(report.unusual_times as f64),
-        report.unusual.len()
+        r#"<section><h2>Unusual use</h2><p>{words}</p><div class="wide" tabindex="0" role="region" aria-label="Unusual use"><table><tr>{head}</tr>
+"#
     );
     for UnusualUse { at, consumer, api, kind, value, usual } in &report.unusual {
         let _ = writeln!(
