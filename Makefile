@@ -41,9 +41,9 @@ help: ## This list
 
 .PHONY: demo
 demo: targets $(ENVOY_NEEDED) ## A real Envoy in front of an API made from OpenAPI: API=path/to/openapi.yaml, ONCE=1
-	@$(CARGO) build --profile wasm --target wasm32-wasip1 -p enforcer-auth-module -p enforcer-bundle-module
+	@$(CARGO) build --profile wasm --target wasm32-wasip1 -p enforcer-bundle-module
 	@$(CARGO) build -p enforcer-adapter -p enforcer-testbed
-	@exec $(TARGET)/debug/enforcer-demo --module $(WASM_DIR)/auth.wasm $(if $(ONCE),--once) $(if $(API),"$(API)")
+	@exec $(TARGET)/debug/enforcer-demo --module $(WASM_DIR)/bundle.wasm $(if $(ONCE),--once) $(if $(API),"$(API)")
 
 # Half of what most tests do is wait for an Envoy: two run on each processor.
 .PHONY: test

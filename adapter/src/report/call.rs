@@ -31,6 +31,17 @@ pub struct Call {
     pub limit: String,
     /// The refusal that was not carried out.
     pub shadow: String,
+    /// What became unusual with this call.
+    pub unusual: Option<Unusual>,
+}
+
+/// What is unusual, how much of it there was, and how much is usual.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Unusual {
+    /// `rate`, `errors`, `networks` or `size`.
+    pub kind: String,
+    pub value: u64,
+    pub usual: u64,
 }
 
 /// What a piece of input holds.
@@ -184,6 +195,11 @@ fn event(object: &Map<String, Value>) -> Result<Call, String> {
         backend: whole("backendLatency"),
         limit: text("limit"),
         shadow: text("shadow"),
+        unusual: first(&["unusual"]).map(|kind| Unusual {
+            kind,
+            value: whole("unusualValue").unwrap_or(0),
+            usual: whole("unusualUsual").unwrap_or(0),
+        }),
     })
 }
 
@@ -204,7 +220,7 @@ mod tests {
             "apiVersion": "1.0", "apiMethod": "GET", "apiResourceTemplate": "/pets/{id}",
             "applicationId": "shop", "applicationName": "UNKNOWN", "userAgent": "curl",
             "proxyResponseCode": 200, "responseLatency": 12, "backendLatency": 10,
-            "properties": {"country": "LK", "sampleRate": 0.5, "limit": "enforcer_ratelimit_api", "shadow": "s"}
+            "properties": {"country": "LK", "sampleRate": 0.5, "limit": "enforcer_ratelimit_api", "shadow": "s", "unusual": "rate", "unusualValue": 40, "unusualUsual": 3}
         })
     }
 
@@ -224,6 +240,7 @@ mod tests {
             backend: Some(10),
             limit: "enforcer_ratelimit_api".into(),
             shadow: "s".into(),
+            unusual: Some(Unusual { kind: "rate".into(), value: 40, usual: 3 }),
         }])
     }
 

@@ -25,6 +25,23 @@ pub struct Report {
     pub step: u64,
     pub lines: Vec<Line>,
     pub tables: Vec<Table>,
+    /// How often a consumer's use became unusual,
+    pub unusual_times: u64,
+    /// and the first of these times.
+    pub unusual: Vec<UnusualUse>,
+}
+
+/// A consumer's use of an API that was not as usual.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct UnusualUse {
+    /// UTC.
+    pub at: String,
+    pub consumer: String,
+    pub api: String,
+    /// `rate`, `errors`, `networks` or `size`.
+    pub kind: String,
+    pub value: u64,
+    pub usual: u64,
 }
 
 /// An event that could not be read.

@@ -11,7 +11,7 @@ use hmac_sha256::Hash;
 use super::{
     charts::{self, LATENCY, TRAFFIC},
     html::{self, Text},
-    model::{Latency, Report, Row, Table},
+    model::{Latency, Report, Row, Table, UnusualUse},
     tally::PARTS,
 };
 
@@ -38,7 +38,7 @@ pub fn render(report: &Report) -> String {
 <body>
 <header><h1>API calls</h1><p>{period}</p></header>
 <main>
-{overview}{traffic}{latency}
+{overview}{traffic}{latency}{unusual}
 <div class="tables">
 {tables}</div>
 </main>
@@ -49,6 +49,7 @@ pub fn render(report: &Report) -> String {
         overview = overview(report),
         traffic = traffic(report),
         latency = latency(report),
+        unusual = unusual(report),
         tables = report.tables.iter().map(|one| table(one, report.sampled)).collect::<String>(),
         events = html::count(report.events as f64),
         lines = lines(report),
@@ -189,6 +190,45 @@ fn table(table: &Table, sampled: bool) -> String {
         );
     }
     out + "</table></section>\n"
+}
+
+fn unusual(report: &Report) -> String {
+    if report.unusual.is_empty() {
+        return "<section><h2>Unusual use</h2><p class=\"none\">None was told of.</p></section>\n".to_owned();
+    }
+    let columns = ["Consumer", "API", "At (UTC)", "What", "Was", "Usually"];
+    let head: String = columns.iter().map(|name| format!("<th scope=\"col\">{name}</th>")).collect();
+    let listed = report.unusual.len();
+    let more = report.unusual_times > u64::try_from(listed).unwrap_or(u64::MAX);
+    let words =
+        if more { format!("The first {listed} of {} times.", report.unusual_times) } else { String::new() };
+    let mut out = format!(
+        r#"<section><h2>Unusual use</h2><p>{words}</p><div class="wide" tabindex="0" role="region" aria-label="Unusual use"><table><tr>{head}</tr>
+"#
+    );
+    for UnusualUse { at, consumer, api, kind, value, usual } in &report.unusual {
+        let _ = writeln!(
+            out,
+            "<tr><th scope=\"row\"><bdi>{}</bdi></th><td><bdi>{}</bdi></td><td>{at}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
+            Text(consumer),
+            Text(api),
+            Text(unusual_words(kind)),
+            html::count(*value as f64),
+            html::count(*usual as f64)
+        );
+    }
+    out + "</table></div></section>\n"
+}
+
+/// What the numbers of a kind of unusual use are.
+fn unusual_words(kind: &str) -> &str {
+    match kind {
+        "rate" => "calls in a window",
+        "errors" => "% errors",
+        "networks" => "networks",
+        "size" => "bytes a call",
+        other => other,
+    }
 }
 
 /// What else was in the files.

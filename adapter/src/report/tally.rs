@@ -1,9 +1,9 @@
 //! Counts calls, and makes the report of them.
 
 use super::{
-    call::Call,
+    call::{Call, Unusual},
     histogram::Histogram,
-    model::{Latency, Line, Overview, Report, Row, Table, Trouble},
+    model::{Latency, Line, Overview, Report, Row, Table, Trouble, UnusualUse},
     ranking::Ranking,
     time,
     timeline::{Ending, Endings, Timeline},
@@ -13,6 +13,8 @@ use super::{
 const ROWS: usize = 10;
 /// So many lines that cannot be read are named.
 const NAMED: usize = 5;
+/// So many times of unusual use are listed.
+const LISTED: usize = 50;
 /// Percentiles of durations.
 pub const PARTS: [f64; 5] = [0.5, 0.75, 0.9, 0.95, 0.99];
 
@@ -39,6 +41,8 @@ pub struct Tally {
     faults: Ranking,
     limits: Ranking,
     shadows: Ranking,
+    unusual_times: u64,
+    unusual: Vec<UnusualUse>,
 }
 
 impl Tally {
@@ -76,8 +80,9 @@ impl Tally {
         }
         let api = if call.api.is_empty() { String::new() } else { format!("{} {}", call.api, call.version) };
         let or = |text: &str, other: &str| if text.is_empty() { other.to_owned() } else { text.to_owned() };
-        self.apis.add(&or(api.trim(), "no API"), call);
-        self.consumers.add(&or(&call.consumer, "not known"), call);
+        let (api, consumer) = (or(api.trim(), "no API"), or(&call.consumer, "not known"));
+        self.apis.add(&api, call);
+        self.consumers.add(&consumer, call);
         self.agents.add(&or(&call.agent, "not known"), call);
         if !call.operation.is_empty() {
             self.operations.add(&call.operation, call);
@@ -93,6 +98,13 @@ impl Tally {
         }
         if !call.limit.is_empty() && call.limit != call.shadow {
             self.limits.add(&call.limit, call);
+        }
+        if let Some(Unusual { kind, value, usual }) = &call.unusual {
+            self.unusual_times = self.unusual_times.saturating_add(1);
+            if self.unusual.len() < LISTED {
+                let (at, kind) = (time::plain(call.at), kind.clone());
+                self.unusual.push(UnusualUse { at, consumer, api, kind, value: *value, usual: *usual });
+            }
         }
     }
 
@@ -130,6 +142,8 @@ impl Tally {
                 .collect(),
             step: seconds,
             lines,
+            unusual_times: self.unusual_times,
+            unusual: self.unusual.clone(),
             tables: vec![
                 self.table("APIs", "API", &self.apis),
                 self.table("Operations", "Operation", &self.operations),

@@ -53,6 +53,11 @@ fn events() -> Vec<Value> {
         if number % 90 == 0 {
             event["properties"]["shadow"] = "enforcer_auth_scope_missing".into();
         }
+        if number == 402 {
+            event["properties"]["unusual"] = "networks".into();
+            event["properties"]["unusualValue"] = 61.into();
+            event["properties"]["unusualUsual"] = 3.into();
+        }
         events.push(event);
     }
     events
