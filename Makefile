@@ -31,6 +31,8 @@ TOOLCHAIN := $(shell sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
 WASM_BINDGEN := $(shell sed -n '/^name = "wasm-bindgen"$$/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
 WASM_RUNNER := $(TOOLS)/wasm-bindgen-$(WASM_BINDGEN)/bin/wasm-bindgen-test-runner
 DENY := $(TOOLS)/cargo-deny-0.20.2/bin/cargo-deny
+OIDC_VERSION := 9.13.3
+OIDC := $(TOOLS)/oidc-provider-$(OIDC_VERSION)
 OHA := $(TOOLS)/oha-1.16.0/bin/oha
 
 .PHONY: help
@@ -57,7 +59,7 @@ test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, documentation,
 	@$(MAKE) --no-print-directory cases
 
 .PHONY: test-services
-test-services: test-observability ## What needs servers of others, installed where they are missing and that is allowed
+test-services: test-observability test-oidc ## What needs servers of others, installed where they are missing and that is allowed
 
 .PHONY: test-observability
 test-observability: wasm $(ENVOY_NEEDED) ## 200,000 events counted; rules and dashboard before promtool and Prometheus (Debian's `prometheus`)
@@ -67,6 +69,18 @@ test-observability: wasm $(ENVOY_NEEDED) ## 200,000 events counted; rules and da
 	fi
 	@$(CARGO) test --workspace --test it -- observability analytics --nocapture
 	@EVENTS=200000 $(CARGO) test --workspace --test counted -- --nocapture
+
+.PHONY: test-oidc
+test-oidc: wasm $(ENVOY_NEEDED) ## Every grant of npm's oidc-provider through the gateway, opaque tokens, keys that change
+	@if ! command -v npm >/dev/null; then \
+		echo "test-oidc: skipped: no npm, which installs the authorization server"; \
+	elif [ ! -d $(OIDC)/node_modules/oidc-provider ] && ! { mkdir -p $(OIDC) && \
+		npm install --silent --no-audit --no-fund --prefix $(OIDC) oidc-provider@$(OIDC_VERSION); }; then \
+		echo "test-oidc: skipped: npm could not install oidc-provider $(OIDC_VERSION)"; \
+	else \
+		ENFORCER_AUTH_WASM=$(abspath $(WASM_DIR))/auth.wasm OIDC_PROVIDER=$(OIDC) \
+			$(CARGO) test --workspace --test it -- oidc --nocapture; \
+	fi
 
 .PHONY: cases
 cases: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## tests/cases on the harness, on Envoy and on the oldest Envoy we support; CASE=substring

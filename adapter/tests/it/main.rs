@@ -20,6 +20,8 @@ mod folder;
 #[cfg(test)]
 mod observability;
 #[cfg(test)]
+mod oidc;
+#[cfg(test)]
 mod routes;
 #[cfg(test)]
 mod sandbox;
