@@ -32,6 +32,8 @@ WASM_BINDGEN := $(shell sed -n '/^name = "wasm-bindgen"$$/{n;s/version = "\(.*\)
 WASM_RUNNER := $(TOOLS)/wasm-bindgen-$(WASM_BINDGEN)/bin/wasm-bindgen-test-runner
 DENY := $(TOOLS)/cargo-deny-0.20.2/bin/cargo-deny
 PLAYWRIGHT := $(TOOLS)/playwright-1.65.2
+OIDC_VERSION := 9.13.3
+OIDC := $(TOOLS)/oidc-provider-$(OIDC_VERSION)
 OHA := $(TOOLS)/oha-1.16.0/bin/oha
 
 .PHONY: help
@@ -65,7 +67,7 @@ debian = if ! command -v $(2) >/dev/null && [ "$$(id -u)" = 0 ] && command -v ap
 	fi
 
 .PHONY: test-services
-test-services: test-observability test-report test-distributed ## What needs servers of others, installed where they are missing and that is allowed
+test-services: test-observability test-report test-distributed test-oidc ## What needs servers of others, installed where they are missing and that is allowed
 
 .PHONY: test-observability
 test-observability: wasm $(ENVOY_NEEDED) ## 200,000 events counted; rules and dashboard before promtool and Prometheus (Debian's `prometheus`)
@@ -89,6 +91,18 @@ test-distributed: wasm $(ENVOY_NEEDED) ## Two Envoys, one limit, before Limitado
 		cd tests/distributed && CARGO_TARGET_DIR=$(abspath $(TARGET)) $(CARGO) test --locked --test shared -- --nocapture --test-threads 1; \
 	else \
 		echo "test-distributed: skipped: no \`redis-server\` (Debian's package of that name)"; \
+	fi
+
+.PHONY: test-oidc
+test-oidc: wasm $(ENVOY_NEEDED) ## Every grant of npm's oidc-provider through the gateway, opaque tokens, keys that change
+	@if ! command -v npm >/dev/null; then \
+		echo "test-oidc: skipped: no npm, which installs the authorization server"; \
+	elif [ ! -d $(OIDC)/node_modules/oidc-provider ] && ! { mkdir -p $(OIDC) && \
+		npm install --silent --no-audit --no-fund --prefix $(OIDC) oidc-provider@$(OIDC_VERSION); }; then \
+		echo "test-oidc: skipped: npm could not install oidc-provider $(OIDC_VERSION)"; \
+	else \
+		ENFORCER_AUTH_WASM=$(abspath $(WASM_DIR))/auth.wasm OIDC_PROVIDER=$(OIDC) \
+			$(CARGO) test --workspace --test it -- oidc --nocapture; \
 	fi
 
 .PHONY: cases

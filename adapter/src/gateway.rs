@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::{
     analytics, certificates,
     diagnostic::{Diagnostic, Diagnostics},
-    envoy, fetch, gates, imports, issuers, keys, limits,
+    endpoints, envoy, fetch, gates, imports, issuers, keys, limits,
     model::{Access, Alternative, Api, ApiModel, Backend, KeyTypes, slug},
     openapi, passwords,
     settings::{self, ScopeRule, Settings},
@@ -104,6 +104,7 @@ impl Gateway {
                 files.extend(path.canonicalize());
             }
         }
+        apis.extend(endpoints::apis(&settings, document.view(), findings));
         apis.sort_by(|a, b| (&a.name, &a.version, &a.base_path).cmp(&(&b.name, &b.version, &b.base_path)));
         distinct_locations(&apis, findings);
         known_schemes(&settings, &apis, document.view(), findings);
@@ -216,7 +217,7 @@ impl Gateway {
     fn name_backends(&mut self) {
         let mut taken = BTreeSet::new();
         for api in &self.model.apis {
-            let name = match self.settings.defaults.backend.is_some() {
+            let name = match self.settings.defaults.backend.is_some() && !api.is_endpoint {
                 true => SHARED_BACKEND.to_owned(),
                 false => cluster_name("api", &format!("{} {}", api.name, api.version), &mut taken),
             };
@@ -460,7 +461,7 @@ fn all_requirements(access: &Access, rule: ScopeRule) -> Vec<Requirement> {
 /// `x-wso2-auth-header`, which is the same for all APIs because the filter reads one header.
 fn common_header(model: &ApiModel, findings: &mut Diagnostics) -> Option<String> {
     let (first, _) = model.apis.iter().find_map(|api| api.token_header.as_ref())?;
-    for api in &model.apis {
+    for api in model.apis.iter().filter(|api| !api.is_endpoint) {
         let (differs, place) = match &api.token_header {
             Some((header, place)) => (header != first, place),
             None => (true, &api.place),

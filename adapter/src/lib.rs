@@ -9,6 +9,7 @@ pub mod attach;
 pub mod certificates;
 pub mod cli;
 pub mod diagnostic;
+pub mod endpoints;
 pub mod envoy;
 pub mod fetch;
 pub mod gates;

@@ -24,6 +24,8 @@ pub struct Api {
     pub backend: Backend,
     /// Which keys that is for.
     pub key_types: KeyTypes,
+    /// It is an endpoint of an issuer, whose backend is none of the APIs'.
+    pub is_endpoint: bool,
     /// What operations need that do not say so themselves.
     pub access: Access,
     /// How much all its callers together may ask of it.

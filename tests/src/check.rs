@@ -242,8 +242,19 @@ impl Differences {
     fn secret(&mut self, secret: &str, observed: &Observed) {
         let answers = observed.exchanges.answers.iter();
         let state = answers.flat_map(|answer| [&answer.identity, &answer.event]).flatten();
-        if let Some(text) = observed.log.iter().chain(state).find(|text| text.contains(secret)) {
+        let counters = observed.totals.keys();
+        if let Some(text) =
+            observed.log.iter().chain(state).chain(counters).find(|text| text.contains(secret))
+        {
             self.0.push(format!("`{secret}` was told: {text}"));
+        }
+        // What the backend answers is its own business.
+        for answer in observed.exchanges.answers.iter().filter(|answer| answer.details != "via_upstream") {
+            let values = answer.headers.iter().map(|(_, value)| latin1(value));
+            let mut texts = values.chain([latin1(&answer.body), answer.details.clone()]);
+            if let Some(text) = texts.find(|text| text.contains(secret)) {
+                self.0.push(format!("`{secret}` was answered: {text}"));
+            }
         }
         for (service, requests) in &observed.received {
             let told =
@@ -391,6 +402,7 @@ mod tests {
             ("received: {otel: {headers: {x-key: false}}}", "header at `otel` `x-key`: expected none"),
             ("secrets: ['\"a\":2']", "was told to `otel`"),
             ("secrets: [fault]", "was told: {"),
+            ("secrets: ['900901']", "was answered: {"),
             ("log: [expired]", "nothing was logged with `expired`"),
             ("log_absent: [no token]", "logged with `no token`"),
         ] {

@@ -108,6 +108,7 @@ impl Reader<'_> {
             base_path,
             backend,
             key_types,
+            is_endpoint: false,
             access: access?.effective,
             tier: self.tier.take(),
             operations: operations?,

@@ -134,6 +134,10 @@ pub struct Issuer {
     /// Instead of keys: ask the issuer about each token. Tokens that are not JWTs are then taken for this issuer's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub introspection: Option<Introspection>,
+    /// Endpoints of the issuer that the gateway passes through, for callers that reach nothing else. The filter does not
+    /// need to know.
+    #[serde(default, skip_serializing)]
+    pub endpoints: Option<Endpoints>,
     /// One of these must be among the token's `aud`. Empty: `aud` is not looked at.
     #[serde(default)]
     pub audiences: Vec<String>,
@@ -183,6 +187,40 @@ pub struct Issuer {
     /// How soon after a fetch a token with an unknown key id may cause another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cooldown: Option<Span>,
+}
+
+/// Endpoints of an issuer at the gateway, each under its own name below `base_path`, with its URL at the issuer.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{token: https://idp.example.com/oauth2/token}`")]
+pub struct Endpoints {
+    /// Path at the gateway that they are below.
+    #[serde(default = "root")]
+    pub base_path: String,
+    /// RFC 6749 section 3.1.
+    #[serde(default)]
+    pub authorize: Option<String>,
+    /// RFC 8628 section 3.1.
+    #[serde(default)]
+    pub device: Option<String>,
+    /// RFC 7662. Only clients of the issuer may ask: it looks after that.
+    #[serde(default)]
+    pub introspect: Option<String>,
+    /// RFC 7517 section 5.
+    #[serde(default)]
+    pub jwks: Option<String>,
+    /// RFC 7009.
+    #[serde(default)]
+    pub revoke: Option<String>,
+    /// RFC 6749 section 3.2.
+    #[serde(default)]
+    pub token: Option<String>,
+    /// OpenID Connect Core 1.0 section 5.3.
+    #[serde(default)]
+    pub userinfo: Option<String>,
+}
+
+fn root() -> String {
+    "/".to_owned()
 }
 
 /// An authorization server that is asked about tokens (RFC 7662).

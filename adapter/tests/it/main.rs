@@ -10,6 +10,8 @@ mod cli;
 #[cfg(test)]
 mod corpora;
 #[cfg(test)]
+mod endpoints;
+#[cfg(test)]
 mod envoy;
 #[cfg(test)]
 mod examples;
@@ -19,6 +21,7 @@ mod imports;
 #[cfg(test)]
 mod observability;
 #[cfg(test)]
+mod oidc;
 mod report;
 #[cfg(test)]
 mod routes;

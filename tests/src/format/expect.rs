@@ -44,7 +44,8 @@ pub(crate) struct Expect {
     /// Members of the event left for the access log, filter state `wasm.enforcer_event`; `null` for one that is absent.
     #[serde(default)]
     pub(crate) event: Option<Value>,
-    /// Texts that nobody but the backend may see: not in the log, the identity, the event, nor at any other service.
+    /// Texts that nobody but the backend may see: not in the log, the identity, the event, the names of counters, nor at
+    /// any other service, nor in an answer in the backend's place.
     #[serde(default)]
     pub(crate) secrets: Vec<String>,
     /// Texts, each of which is in a line that was logged in this step.
