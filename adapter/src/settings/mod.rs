@@ -8,13 +8,15 @@ mod read;
 pub use analytics::{Analytics, Collector, Sink};
 pub use check::check;
 pub(crate) use check::check_cors;
-pub use gates::{Revocation, RevocationList};
+pub use gates::{
+    ApplicationList, BackendToken, Document, Opa, Revocation, RevocationList, SigningKey, Subscriptions,
+};
 pub use read::settings;
 
 use std::collections::BTreeMap;
 
 use enforcer_auth::config::{
-    Algorithm, ApiKey, ClaimHeader, IntrospectionClient, RequiredClaim, TokenSource, TokenType,
+    Algorithm, ApiKey, ClaimHeader, IntrospectionClient, LifeCycle, RequiredClaim, TokenSource, TokenType,
 };
 use enforcer_core::{
     fault::Dialect,
@@ -238,6 +240,18 @@ pub struct Auth {
     /// Tokens and signed API keys that are refused although nothing else is wrong with them.
     #[serde(default)]
     pub revocation: Option<Revocation>,
+    /// Who has subscribed to which API. Absent: nobody needs to.
+    #[serde(default)]
+    pub subscriptions: Option<Subscriptions>,
+    /// A token for the backend that says who calls.
+    #[serde(default)]
+    pub backend_token: Option<BackendToken>,
+    /// An Open Policy Agent that has the last word.
+    #[serde(default)]
+    pub opa: Option<Opa>,
+    /// APIs that are not simply published, by their names.
+    #[serde(default)]
+    pub life_cycles: BTreeMap<String, LifeCycle>,
 }
 
 /// Who may call how often.

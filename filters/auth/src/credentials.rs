@@ -13,13 +13,16 @@ use enforcer_core::{
     identity::{Caller, Part},
 };
 
+use serde_json::{Map, Value};
+
 use crate::{
     api_keys::{self, ApiKeys},
-    config::Requirement,
+    config::{Api, Requirement, TokenSource},
     policy::{Alternatives, Policy, Target},
     refusal::{Claimed, KeyProblem, Refusal},
     revocation::{Fingerprints, Revocation, Standing},
     source::{Carried, Removal, Several, Sources},
+    subscriptions::{self, Subscriptions},
     verifier::{Outcome, Verified, Verifier},
 };
 
@@ -27,6 +30,8 @@ use crate::{
 pub const API_KEYS: u32 = 1 << 31;
 /// The fetch of the list of revoked tokens.
 pub const REVOCATION: u32 = 5 << 28;
+/// The fetch of the table of subscriptions.
+pub const SUBSCRIPTIONS: u32 = 6 << 28;
 
 /// Everything that callers can show.
 #[derive(Debug)]
@@ -36,6 +41,7 @@ pub struct Credentials {
     pub forward_token: bool,
     pub api_keys: Option<ApiKeys>,
     pub revocation: Option<Revocation>,
+    pub subscriptions: Option<Subscriptions>,
 }
 
 /// Why a caller is refused, and what a refused token says of itself.
@@ -60,6 +66,8 @@ pub enum Verdict<'h> {
 #[derive(Debug, Default)]
 pub struct Admitted<'h> {
     token: Option<Bearer<'h>>,
+    /// Who calls, by a subscription that the token needed.
+    subscribed: Option<Part<Caller>>,
     /// Who calls, by each API key.
     keys: Vec<Part<Caller>>,
 }
@@ -122,7 +130,7 @@ impl Credentials {
             Some(refused) if !anonymous => Verdict::Refused(refused),
             Some(refused) if refused.refusal.rank() > 0 => match asking.token {
                 // Good, and only not good enough for the other alternatives.
-                token @ Some(_) => Verdict::Admitted(Admitted { token, keys: Vec::new() }),
+                token @ Some(_) => Verdict::Admitted(Admitted { token, ..Admitted::default() }),
                 None => Verdict::Refused(refused),
             },
             _ => self.volunteered(&mut asking, cx),
@@ -135,7 +143,7 @@ impl Credentials {
             return Verdict::Anonymous;
         }
         match self.bearer(asking, cx) {
-            Ok(_) => Verdict::Admitted(Admitted { token: asking.token.take(), keys: Vec::new() }),
+            Ok(_) => Verdict::Admitted(Admitted { token: asking.token.take(), ..Admitted::default() }),
             Err(Stop::Refused(refused)) if refused.refusal == Refusal::Missing => Verdict::Anonymous,
             Err(Stop::Refused(refused)) => Verdict::Refused(refused),
             Err(Stop::Wait(on, deadline)) => Verdict::Wait(on, deadline),
@@ -148,12 +156,14 @@ impl Credentials {
         asking: &mut Asking<'_, 'h>,
         cx: &mut Cx<'h>,
     ) -> Result<Admitted<'h>, Stop> {
+        let mut subscribed = None;
         if let Some(jwt) = &requirement.jwt {
-            let Asking { policy, target, .. } = *asking;
-            let Bearer { verified, .. } = self.bearer(asking, cx)?;
+            let Asking { policy, target, may_wait, .. } = *asking;
+            let verified = Rc::clone(&self.bearer(asking, cx)?.verified);
             policy
-                .check_token(jwt, target, verified)
+                .check_token(jwt, target, &verified)
                 .map_err(|refusal| Stop::refused(refusal, verified.claimed()))?;
+            subscribed = self.subscription(&verified, policy.api(target), may_wait, cx)?;
         }
         let mut keys: Vec<Part<Caller>> = Vec::new();
         for scheme in &requirement.api_keys {
@@ -163,7 +173,8 @@ impl Credentials {
             }
             keys.push(key);
         }
-        Ok(Admitted { token: asking.token.take().filter(|_| requirement.jwt.is_some()), keys })
+        let token = asking.token.take().filter(|_| requirement.jwt.is_some());
+        Ok(Admitted { token, subscribed, keys })
     }
 
     /// The request's token, looked at once.
@@ -210,6 +221,25 @@ impl Credentials {
         }
     }
 
+    /// Who calls, by the subscription to this API, if the token needs one.
+    fn subscription(
+        &mut self,
+        verified: &Verified,
+        api: Option<&Api>,
+        may_wait: bool,
+        cx: &mut Cx<'_>,
+    ) -> Result<Option<Part<Caller>>, Stop> {
+        let Some(subscriptions) = &mut self.subscriptions else { return Ok(None) };
+        match subscriptions.check(verified, api, cx, may_wait) {
+            subscriptions::Outcome::Free => Ok(None),
+            subscriptions::Outcome::Subscribed(caller) => Ok(Some(caller)),
+            subscriptions::Outcome::Refused(problem) => {
+                Err(Stop::refused(Refusal::Subscription(problem), verified.claimed()))
+            }
+            subscriptions::Outcome::Wait(on, deadline) => Err(Stop::Wait(on, deadline)),
+        }
+    }
+
     /// Whether a genuine credential has not been revoked.
     fn standing(&mut self, prints: Fingerprints, may_wait: bool, cx: &mut Cx<'_>) -> Result<(), Stop> {
         let Some(revocation) = &mut self.revocation else { return Ok(()) };
@@ -218,6 +248,11 @@ impl Credentials {
             Standing::Refused(refusal) => Err(Stop::refused(refusal, Claimed::default())),
             Standing::Wait(on, deadline) => Err(Stop::Wait(on, deadline)),
         }
+    }
+
+    /// Where credentials may be.
+    pub fn places(&self) -> impl Iterator<Item = &TokenSource> {
+        self.sources.places().chain(self.api_keys.iter().flat_map(ApiKeys::all_places))
     }
 
     /// Takes the credentials out of the request, those too that nobody asked for.
@@ -246,11 +281,18 @@ impl Credentials {
         if let Some(revocation) = &mut self.revocation {
             revocation.on_tick(cx);
         }
+        if let Some(subscriptions) = &mut self.subscriptions {
+            subscriptions.on_tick(cx);
+        }
     }
 
     pub fn on_fetched(&mut self, id: u32, reply: Result<&HttpReply, CalloutError>, cx: &mut Cx<'_>) {
         if id == REVOCATION {
             self.revocation.iter_mut().for_each(|revocation| revocation.on_fetched(reply, cx));
+            return;
+        }
+        if id == SUBSCRIPTIONS {
+            self.subscriptions.iter_mut().for_each(|table| table.on_fetched(reply, cx));
             return;
         }
         match &mut self.api_keys {
@@ -266,9 +308,21 @@ impl Admitted<'_> {
         self.token.as_ref().map_or(&[], |token| &token.verified.headers)
     }
 
+    /// The token's text.
+    pub fn token(&self) -> Option<&[u8]> {
+        Some(self.token.as_ref()?.carried.text)
+    }
+
+    /// The token's text, and what it says.
+    pub fn claims(&self) -> Option<(&[u8], &Map<String, Value>)> {
+        let token = self.token.as_ref()?;
+        Some((token.carried.text, token.verified.claims.as_ref()?))
+    }
+
     /// Who calls, by all credentials together; where two tell the same, the first counts, a token before keys.
     pub fn caller(&self) -> Part<Caller> {
         let token = self.token.as_ref().map(|token| &token.verified.caller);
+        let token = self.subscribed.as_ref().or(token);
         let (first, others) = match (token, self.keys.as_slice()) {
             (Some(token), keys) => (token, keys),
             (None, [first, others @ ..]) => (first, others),
