@@ -1,22 +1,26 @@
 //! What holds for credentials that are genuine: from settings to the filter's configuration.
 
-use enforcer_auth::config::AuthConfig;
+use std::path::{Path, PathBuf};
+
+use enforcer_auth::config::{self, AuthConfig};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     issuers,
-    settings::Auth,
+    settings::{ApplicationList, Auth, BackendToken},
     source::View,
     url::Url,
 };
 
-/// Adds to the filter's configuration what the settings say. `cluster` names the cluster that reaches a server.
+/// Adds to the filter's configuration what the settings say. `folder` is that of the settings; `cluster` names the cluster
+/// that reaches a server.
 pub fn resolve(
     auth: &Auth,
     config: &mut AuthConfig,
     file: View<'_>,
+    folder: &Path,
     cluster: &mut impl FnMut(&Url) -> String,
     findings: &mut Diagnostics,
 ) {
@@ -25,6 +29,27 @@ pub fn resolve(
         let server = revocation.list.as_ref().map(|list| (&["list"][..], list.url.as_str()));
         config.revocation = gates.resolve("revocation", revocation, server);
     }
+    if let Some(subscriptions) = &auth.subscriptions {
+        let server = match &subscriptions.applications {
+            Some(ApplicationList::Remote(document)) => {
+                Some((&["applications", "remote"][..], document.url.as_str()))
+            }
+            Some(ApplicationList::Inline(_)) | None => None,
+        };
+        config.subscriptions = gates.resolve("subscriptions", subscriptions, server);
+    }
+    if let Some(token) = &auth.backend_token {
+        config.backend_token = gates.backend_token(token, folder);
+    }
+    if let Some(opa) = &auth.opa {
+        config.opa = gates.resolve("opa", opa, Some((&[], &opa.url)));
+    }
+}
+
+/// The files that settings name.
+pub fn files(auth: &Auth, folder: &Path) -> Vec<PathBuf> {
+    let keys = auth.backend_token.iter().flat_map(|token| &token.keys);
+    keys.map(|key| folder.join(&key.file)).collect()
 }
 
 struct Gates<'a, F> {
@@ -51,6 +76,25 @@ impl<F: FnMut(&Url) -> String> Gates<'_, F> {
         let read = T::deserialize(value)
             .map_err(|error| Diagnostic::error(format!("`{name}` cannot be understood: {error}")).at(place));
         self.findings.take(read)
+    }
+
+    /// With its keys, which are in files.
+    fn backend_token(&mut self, setting: &BackendToken, folder: &Path) -> Option<config::BackendToken> {
+        let mut keys = Vec::with_capacity(setting.keys.len());
+        for (index, key) in setting.keys.iter().enumerate() {
+            let path = folder.join(&key.file);
+            let place =
+                self.file.descend(["auth", "backend_token", "keys", &index.to_string(), "file"]).place();
+            let text = std::fs::read_to_string(&path).map_err(|error| {
+                Diagnostic::error(format!("`{}` cannot be read: {error}", path.display()))
+                    .at(place)
+                    .help("make a key: `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`")
+            });
+            keys.push(json!({"kid": key.kid, "private_key": self.findings.take(text)?}));
+        }
+        let mut value = serde_json::to_value(setting).ok()?;
+        value.as_object_mut()?.insert("keys".to_owned(), Value::Array(keys));
+        self.resolve("backend_token", &value, None)
     }
 
     fn cluster(&mut self, name: &str, path: &[&str], url: &str) -> Option<String> {

@@ -9,8 +9,8 @@ use enforcer_analytics::{Analytics, config::AnalyticsConfig};
 use enforcer_auth::{
     Auth,
     config::{
-        Api as AuthApi, AuthConfig, Clusters, HeaderSource, JwtRequirement, Operation as AuthOperation,
-        Requirement, Scopes, TokenSource,
+        Api as AuthApi, AuthConfig, Clusters, HeaderSource, JwtRequirement, LifeCycle,
+        Operation as AuthOperation, Requirement, Scopes, TokenSource,
     },
 };
 use enforcer_core::{
@@ -107,13 +107,15 @@ impl Gateway {
         apis.extend(endpoints::apis(&settings, document.view(), findings));
         apis.sort_by(|a, b| (&a.name, &a.version, &a.base_path).cmp(&(&b.name, &b.version, &b.base_path)));
         distinct_locations(&apis, findings);
-        known_schemes(&settings, &apis, document.view(), findings);
+        known_names(&settings, &apis, document.view(), findings);
         files.extend(settings.limits.imports.iter().filter_map(|file| folder.join(file).canonicalize().ok()));
         let key_files = settings.all_issuers().filter_map(|issuer| issuers::key_file(issuer, folder));
         files.extend(key_files.filter_map(|path| path.canonicalize().ok()));
         let certificates = certificates::files(&settings, folder);
         files.extend(certificates.filter_map(|path| path.canonicalize().ok()));
         files.extend(passwords::file(&settings, folder).and_then(|path| path.canonicalize().ok()));
+        let key_files = gates::files(&settings.auth, folder);
+        files.extend(key_files.into_iter().filter_map(|path| path.canonicalize().ok()));
         let mut gateway = Self {
             backends: Vec::new(),
             sandboxes: Vec::new(),
@@ -265,7 +267,7 @@ impl Gateway {
             let signed = issuers::resolve(&keys.issuers, context, &mut cluster, findings);
             self.auth.api_keys = keys::resolve(keys, signed, &self.model, file, &mut cluster, findings);
         }
-        gates::resolve(&self.settings.auth, &mut self.auth, file, &mut cluster, findings);
+        gates::resolve(&self.settings.auth, &mut self.auth, file, context.folder, &mut cluster, findings);
     }
 
     fn configure_limits(&mut self, file: View<'_>, findings: &mut Diagnostics) {
@@ -314,7 +316,8 @@ impl Gateway {
     fn configure_auth(&mut self, routed: bool, file: View<'_>, findings: &mut Diagnostics) {
         let auth = &self.settings.auth;
         let rule = auth.scopes;
-        self.auth.apis = self.model.apis.iter().map(|api| auth_api(api, rule)).collect();
+        let life_cycle = |api: &Api| auth.life_cycles.get(&api.name).copied().unwrap_or_default();
+        self.auth.apis = self.model.apis.iter().map(|api| auth_api(api, rule, life_cycle(api))).collect();
         if routed {
             let clusters =
                 (0..self.model.apis.len()).map(|index| self.key_clusters(index)).collect::<Vec<_>>();
@@ -348,7 +351,9 @@ impl Gateway {
         }
         if !findings.failed() && self.auth.issuers.len() == self.settings.issuers.len() {
             // The filter has the last word on its configuration; what it refuses must not reach Envoy.
-            if let Err(error) = Auth::new(self.auth.clone(), Capabilities::default()) {
+            if let Err(error) =
+                Auth::new(self.auth.clone(), Capabilities { sign: true, ..Capabilities::default() })
+            {
                 findings.push(refused(&error, &self.model, file));
             }
         }
@@ -397,8 +402,8 @@ fn distinct_locations(apis: &[Api], findings: &mut Diagnostics) {
     }
 }
 
-/// A scheme that is decided upon and defined nowhere is a misspelt one.
-fn known_schemes(settings: &Settings, apis: &[Api], file: View<'_>, findings: &mut Diagnostics) {
+/// A scheme that is decided upon and defined nowhere is a misspelt one, and so is an API.
+fn known_names(settings: &Settings, apis: &[Api], file: View<'_>, findings: &mut Diagnostics) {
     // A definition that could not be read may have defined it.
     if findings.failed() {
         return;
@@ -412,15 +417,25 @@ fn known_schemes(settings: &Settings, apis: &[Api], file: View<'_>, findings: &m
             );
         }
     }
+    for name in settings.auth.life_cycles.keys() {
+        if !apis.iter().any(|api| api.name == *name) {
+            findings.push(
+                Diagnostic::error(format!("there is no API `{name}`"))
+                    .at(file.descend(["auth", "life_cycles", name.as_str()]).key_place())
+                    .help("write the name as `enforcer check` prints it"),
+            );
+        }
+    }
 }
 
-fn auth_api(api: &Api, rule: ScopeRule) -> AuthApi {
+fn auth_api(api: &Api, rule: ScopeRule, life_cycle: LifeCycle) -> AuthApi {
     AuthApi {
         name: api.name.clone(),
         version: api.version.clone(),
         hosts: api.hosts.clone(),
         base_path: api.base_path.clone(),
         clusters: None,
+        life_cycle,
         security: requirements(&api.access, rule),
         operations: api
             .operations

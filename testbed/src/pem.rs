@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rsa::pkcs1::EncodeRsaPublicKey;
+use rsa::pkcs8::EncodePrivateKey;
 
 use crate::keys::key_error;
 use crate::{Alg, Certified, Error, Keys};
@@ -48,6 +49,19 @@ impl Keys {
     /// The RSA key as `RSA PUBLIC KEY` (RFC 8017 appendix A.1.1).
     pub fn rsa_pem(&self) -> Result<String, Error> {
         Ok(pem("RSA PUBLIC KEY", &self.rsa_der()?))
+    }
+
+    /// The private key as `PRIVATE KEY` (RFC 5958), of RSA or P-256.
+    pub fn private_pem(&self, alg: Alg) -> Result<String, Error> {
+        let der = match alg {
+            Alg::ES256 => {
+                let key = [tlv(INTEGER, &[1]), tlv(OCTET_STRING, &self.p256.to_bytes())];
+                let algorithm = sequence(&[tlv(OBJECT_ID, EC_PUBLIC_KEY), tlv(OBJECT_ID, P256)]);
+                sequence(&[tlv(INTEGER, &[0]), algorithm, tlv(OCTET_STRING, &sequence(&key))])
+            }
+            _ => self.rsa.to_pkcs8_der().map_err(key_error("write an RSA key"))?.as_bytes().to_vec(),
+        };
+        Ok(pem("PRIVATE KEY", &der))
     }
 
     /// The public key in a certificate signed by itself, as `CERTIFICATE`, good from 2020 to the beginning of the year

@@ -10,6 +10,8 @@ use crate::delivered;
 use crate::format::{Deliveries, Expect, Field, Last, Seen};
 use crate::host::{Answered, Exchanges, tells_of_a_crash};
 use crate::template::{self, Names};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// What happened in one step.
 #[derive(Debug, Default)]
@@ -171,6 +173,13 @@ impl Differences {
                 self.same("body at the backend", &template::text(body, names)?, &latin1(&got.body));
             }
             self.fields("header at the backend", &seen.headers, &got.headers, names)?;
+            for (name, claims) in &seen.tokens {
+                let token = got.headers.all(name).next().map(latin1).unwrap_or_default();
+                let payload = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+                let payload = payload.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
+                let what = format!("token in `{name}` at the backend");
+                self.subset(&what, &template::json(claims, names)?, &payload);
+            }
             self.fields("trailer at the backend", &seen.trailers, &got.trailers, names)?;
         }
         Ok(())

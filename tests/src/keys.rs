@@ -46,6 +46,7 @@ impl Key {
         let pem = match form {
             "jwk" => return Some(Ok(self.jwk())),
             "pem" => self.keys.public_pem(self.alg),
+            "private_pem" => self.keys.private_pem(self.alg),
             "rsa_pem" => self.keys.rsa_pem(),
             "certificate" => self.keys.certificate_pem(self.alg, 2099),
             "expired_certificate" => self.keys.certificate_pem(self.alg, 2021),

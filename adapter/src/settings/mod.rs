@@ -9,7 +9,9 @@ mod read;
 pub use analytics::{Analytics, Collector, Sink};
 pub use check::check;
 pub(crate) use check::check_cors;
-pub use gates::{Revocation, RevocationList};
+pub use gates::{
+    ApplicationList, BackendToken, Document, Opa, Revocation, RevocationList, SigningKey, Subscriptions,
+};
 pub use limits::{LimitService, Limits};
 pub(crate) use read::read_value;
 pub use read::settings;
@@ -17,8 +19,8 @@ pub use read::settings;
 use std::collections::BTreeMap;
 
 use enforcer_auth::config::{
-    Algorithm, ApiKey, CertificateSource, ClaimHeader, IntrospectionClient, RequiredClaim, TokenSource,
-    TokenType,
+    Algorithm, ApiKey, CertificateSource, ClaimHeader, IntrospectionClient, LifeCycle, RequiredClaim,
+    TokenSource, TokenType,
 };
 use enforcer_core::{
     fault::Dialect,
@@ -286,6 +288,18 @@ pub struct Auth {
     /// Whose client certificates are known, for the definitions' schemes of type `mutualTLS`.
     #[serde(default)]
     pub client_certificates: Option<ClientCertificates>,
+    /// Who has subscribed to which API. Absent: nobody needs to.
+    #[serde(default)]
+    pub subscriptions: Option<Subscriptions>,
+    /// A token for the backend that says who calls.
+    #[serde(default)]
+    pub backend_token: Option<BackendToken>,
+    /// An Open Policy Agent that has the last word.
+    #[serde(default)]
+    pub opa: Option<Opa>,
+    /// APIs that are not simply published, by their names.
+    #[serde(default)]
+    pub life_cycles: BTreeMap<String, LifeCycle>,
 }
 
 /// Client certificates.

@@ -126,7 +126,10 @@ impl ApiKeys {
         let listed = config.listed.map(|listed| Listed::new(fetch, listed)).transpose();
         let signed = (!config.signed.is_empty()).then(|| {
             let fetch = FetchKey { id: fetch.id.saturating_add(1), ..fetch };
-            let config = AuthConfig { issuers: config.signed, apis: Vec::new(), ..general.clone() };
+            // What is for tokens alone is left out.
+            let general =
+                AuthConfig { subscriptions: None, backend_token: None, opa: None, ..general.clone() };
+            let config = AuthConfig { issuers: config.signed, apis: Vec::new(), ..general };
             Verifier::new(fetch, Form::Padded, config, capabilities).map_err(|mut error| {
                 error.path = error.path.replacen("issuers", "signed", 1);
                 error
@@ -178,6 +181,11 @@ impl ApiKeys {
             (_, Some(listed)) => listed.unknown(cx, may_wait),
             (_, None) => KeyProblem::Unknown.into(),
         }
+    }
+
+    /// The places of all schemes.
+    pub fn all_places(&self) -> impl Iterator<Item = &TokenSource> {
+        self.schemes.iter().flat_map(|scheme| scheme.sources.places())
     }
 
     /// The places of all schemes, unless keys stay in the request.

@@ -9,17 +9,25 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod api_keys;
+mod backend_token;
 mod basic;
 mod certificates;
 mod defaults;
 mod introspection;
+mod opa;
 mod revocation;
+mod subscriptions;
 
 pub use api_keys::{ApiKey, ApiKeyList, ApiKeyScheme, ApiKeys, KeySource, KeyType, ListedKeys};
+pub use backend_token::{BackendToken, SigningKey};
 pub use basic::Basic;
 pub use certificates::{CertificateSource, ClientCertificates, KnownCertificate, PemHeader, TrustedProxies};
 pub use introspection::{Introspection, IntrospectionClient};
+pub use opa::{Opa, OpaPart};
 pub use revocation::{Revocation, RevocationList, RevokedToken, Unavailable};
+pub use subscriptions::{
+    Application, ApplicationList, ConsumerKey, LifeCycle, Subscription, SubscriptionState, Subscriptions,
+};
 
 /// Configuration of the auth filter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -41,6 +49,15 @@ pub struct AuthConfig {
     /// Client certificates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificates: Option<ClientCertificates>,
+    /// Who has subscribed to which API. Absent: nobody needs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subscriptions: Option<Subscriptions>,
+    /// A token for the backend that says who calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backend_token: Option<BackendToken>,
+    /// An Open Policy Agent that has the last word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opa: Option<Opa>,
     /// What is protected, and how. Absent: every request needs a valid token, or, where there is no issuer, one of
     /// the other credentials. Present: a request that matches none of the operations is refused with 404.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -249,6 +266,9 @@ pub struct Api {
     /// Path prefix of every operation, on segment borders.
     #[serde(default = "defaults::root", skip_serializing_if = "defaults::is_root")]
     pub base_path: String,
+    /// Whether it can be called at all.
+    #[serde(default, skip_serializing_if = "defaults::is_default")]
+    pub life_cycle: LifeCycle,
     /// What operations ask for that do not say so themselves. Absent: a valid token, or, where there is no issuer,
     /// one of the other credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]

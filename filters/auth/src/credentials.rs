@@ -13,16 +13,19 @@ use enforcer_core::{
     identity::{Caller, Part},
 };
 
+use serde_json::{Map, Value};
+
 use crate::{
     api_keys::{self, ApiKeys},
     basic::Basic,
     certificates::Certificates,
-    config::Requirement,
+    config::{Api, Requirement, TokenSource},
     key_type::KeyType,
     policy::{Alternatives, Policy, Target},
     refusal::{Claimed, KeyProblem, PasswordProblem, Refusal},
     revocation::{Fingerprints, Revocation, Standing},
     source::{Carried, Removal, Several, Sources},
+    subscriptions::{self, Subscriptions},
     verifier::{Outcome, Verified, Verifier},
 };
 
@@ -30,6 +33,8 @@ use crate::{
 pub const API_KEYS: u32 = 1 << 31;
 /// The fetch of the list of revoked tokens.
 pub const REVOCATION: u32 = 5 << 28;
+/// The fetch of the table of subscriptions.
+pub const SUBSCRIPTIONS: u32 = 6 << 28;
 
 /// Everything that callers can show.
 #[derive(Debug)]
@@ -41,6 +46,7 @@ pub struct Credentials {
     pub basic: Option<Basic>,
     pub revocation: Option<Revocation>,
     pub certificates: Certificates,
+    pub subscriptions: Option<Subscriptions>,
 }
 
 /// Why a caller is refused, and what a refused token says of itself.
@@ -65,6 +71,8 @@ pub enum Verdict<'h> {
 #[derive(Debug, Default)]
 pub struct Admitted<'h> {
     token: Option<Bearer<'h>>,
+    /// Who calls, by a subscription that the token needed.
+    subscribed: Option<Part<Caller>>,
     /// Who calls, by each of the others.
     others: Vec<Part<Caller>>,
     /// Which backend an API key is for.
@@ -155,12 +163,14 @@ impl Credentials {
         asking: &mut Asking<'_, 'h>,
         cx: &mut Cx<'h>,
     ) -> Result<Admitted<'h>, Stop> {
+        let mut subscribed = None;
         if let Some(jwt) = &requirement.jwt {
-            let Asking { policy, target, .. } = *asking;
-            let Bearer { verified, .. } = self.bearer(asking, cx)?;
+            let Asking { policy, target, may_wait, .. } = *asking;
+            let verified = Rc::clone(&self.bearer(asking, cx)?.verified);
             policy
-                .check_token(jwt, target, verified)
+                .check_token(jwt, target, &verified)
                 .map_err(|refusal| Stop::refused(refusal, verified.claimed()))?;
+            subscribed = self.subscription(&verified, policy.api(target), may_wait, cx)?;
         }
         let mut keys: Vec<Part<Caller>> = Vec::new();
         let mut key_type = KeyType::Unsaid;
@@ -183,7 +193,8 @@ impl Credentials {
         if requirement.certificate {
             others.push(self.certificates.find(asking.policy.api(asking.target), cx)?);
         }
-        Ok(Admitted { token: asking.token.take().filter(|_| requirement.jwt.is_some()), others, key_type })
+        let token = asking.token.take().filter(|_| requirement.jwt.is_some());
+        Ok(Admitted { token, subscribed, others, key_type })
     }
 
     /// The request's token, looked at once.
@@ -241,6 +252,25 @@ impl Credentials {
         }
     }
 
+    /// Who calls, by the subscription to this API, if the token needs one.
+    fn subscription(
+        &mut self,
+        verified: &Verified,
+        api: Option<&Api>,
+        may_wait: bool,
+        cx: &mut Cx<'_>,
+    ) -> Result<Option<Part<Caller>>, Stop> {
+        let Some(subscriptions) = &mut self.subscriptions else { return Ok(None) };
+        match subscriptions.check(verified, api, cx, may_wait) {
+            subscriptions::Outcome::Free => Ok(None),
+            subscriptions::Outcome::Subscribed(caller) => Ok(Some(caller)),
+            subscriptions::Outcome::Refused(problem) => {
+                Err(Stop::refused(Refusal::Subscription(problem), verified.claimed()))
+            }
+            subscriptions::Outcome::Wait(on, deadline) => Err(Stop::Wait(on, deadline)),
+        }
+    }
+
     /// Whether a genuine credential has not been revoked.
     fn standing(&mut self, prints: Fingerprints, may_wait: bool, cx: &mut Cx<'_>) -> Result<(), Stop> {
         let Some(revocation) = &mut self.revocation else { return Ok(()) };
@@ -249,6 +279,11 @@ impl Credentials {
             Standing::Refused(refusal) => Err(Stop::refused(refusal, Claimed::default())),
             Standing::Wait(on, deadline) => Err(Stop::Wait(on, deadline)),
         }
+    }
+
+    /// Where credentials may be.
+    pub fn places(&self) -> impl Iterator<Item = &TokenSource> {
+        self.sources.places().chain(self.api_keys.iter().flat_map(ApiKeys::all_places))
     }
 
     /// Takes the credentials out of the request, those too that nobody asked for.
@@ -281,11 +316,18 @@ impl Credentials {
         if let Some(revocation) = &mut self.revocation {
             revocation.on_tick(cx);
         }
+        if let Some(subscriptions) = &mut self.subscriptions {
+            subscriptions.on_tick(cx);
+        }
     }
 
     pub fn on_fetched(&mut self, id: u32, reply: Result<&HttpReply, CalloutError>, cx: &mut Cx<'_>) {
         if id == REVOCATION {
             self.revocation.iter_mut().for_each(|revocation| revocation.on_fetched(reply, cx));
+            return;
+        }
+        if id == SUBSCRIPTIONS {
+            self.subscriptions.iter_mut().for_each(|table| table.on_fetched(reply, cx));
             return;
         }
         match &mut self.api_keys {
@@ -307,10 +349,22 @@ impl Admitted<'_> {
         of_token.filter(|of_token| *of_token != KeyType::Unsaid).unwrap_or(self.key_type)
     }
 
+    /// The token's text.
+    pub fn token(&self) -> Option<&[u8]> {
+        Some(self.token.as_ref()?.carried.text)
+    }
+
+    /// The token's text, and what it says.
+    pub fn claims(&self) -> Option<(&[u8], &Map<String, Value>)> {
+        let token = self.token.as_ref()?;
+        Some((token.carried.text, token.verified.claims.as_ref()?))
+    }
+
     /// Who calls, by all credentials together; where two tell the same, the first counts: a token, a password, a key, a
     /// certificate.
     pub fn caller(&self) -> Part<Caller> {
         let token = self.token.as_ref().map(|token| &token.verified.caller);
+        let token = self.subscribed.as_ref().or(token);
         let (first, others) = match (token, self.others.as_slice()) {
             (Some(token), others) => (token, others),
             (None, [first, others @ ..]) => (first, others),

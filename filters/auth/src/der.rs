@@ -1,8 +1,11 @@
 //! As much DER (X.690 section 10) as public keys need: subject public key info (RFC 5280 section 4.1.2.7),
 //! bare RSA keys (RFC 8017 appendix A.1.1), and the key of a certificate.
 
+use std::fmt;
+
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
+const OCTET_STRING: u8 = 0x04;
 const SEQUENCE: u8 = 0x30;
 /// `[0] EXPLICIT`, which holds a certificate's version.
 const VERSION: u8 = 0xa0;
@@ -95,6 +98,41 @@ pub fn write_ecdsa(r: &[u8], s: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     Some(write(SEQUENCE, &[&write_integer(r), &write_integer(s)]))
+}
+
+/// What matters of a private key.
+pub enum Secret<'a> {
+    /// The number, in 32 bytes.
+    P256(&'a [u8]),
+    /// The public half, as in [`Parts`].
+    Rsa { n: &'a [u8], e: &'a [u8] },
+}
+
+/// Never the key.
+impl fmt::Debug for Secret<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl<'a> Secret<'a> {
+    /// Reads PKCS #8 (RFC 5958 section 2) of P-256 (RFC 5915 section 3) or RSA (RFC 8017 appendix A.1.2).
+    pub fn of_pkcs8(der: &'a [u8]) -> Option<Self> {
+        let mut info = sole(der, SEQUENCE)?;
+        take(&mut info, INTEGER)?;
+        let algorithm = take(&mut info, SEQUENCE)?;
+        let mut key = sole(take(&mut info, OCTET_STRING)?, SEQUENCE)?;
+        take(&mut key, INTEGER)?;
+        match algorithm {
+            EC_P256 => take(&mut key, OCTET_STRING).map(Self::P256),
+            RSA_ENCRYPTION => {
+                let n = positive(take(&mut key, INTEGER)?)?;
+                let e = positive(take(&mut key, INTEGER)?)?;
+                Some(Self::Rsa { n, e })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// A number in big endian without its leading zeros.

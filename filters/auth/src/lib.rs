@@ -9,6 +9,7 @@
 //! themselves stay here.
 
 pub mod api_keys;
+pub mod backend_token;
 pub mod basic;
 pub mod budget;
 pub mod certificates;
@@ -23,6 +24,7 @@ pub mod jwk;
 pub mod key_type;
 pub mod keys;
 pub mod net;
+pub mod opa;
 pub mod pem;
 pub mod policy;
 pub mod refusal;
@@ -30,6 +32,7 @@ pub mod remote;
 pub mod revocation;
 pub mod signature;
 pub mod source;
+pub mod subscriptions;
 pub mod token;
 pub mod verifier;
 pub mod wso2;
@@ -38,10 +41,10 @@ use std::{mem, time::Duration};
 
 use enforcer_core::{
     config::ConfigError,
-    cx::{Cx, FetchKey},
+    cx::{Callout, Cx, FetchKey},
     edits::Edits,
     fault::{Detail, Dialect},
-    filter::{Background, Capabilities, Event, Filter, Needs, Response, Step},
+    filter::{Background, Capabilities, Event, Filter, Needs, Response, Step, Until},
     headers::HeaderMap,
     host::Level,
     identity::Identity,
@@ -50,14 +53,18 @@ use enforcer_core::{
 
 use crate::{
     api_keys::ApiKeys,
+    backend_token::{About, BackendTokens},
     basic::Basic,
     certificates::Certificates,
-    config::{ApiKeyList, AuthConfig, Jwks},
-    credentials::{API_KEYS, Admitted, Credentials, REVOCATION, Refused, Verdict},
+    config::{ApiKeyList, ApplicationList, AuthConfig, Jwks},
+    credentials::{API_KEYS, Admitted, Credentials, REVOCATION, Refused, SUBSCRIPTIONS, Verdict},
     key_type::{CLUSTER_HEADER, KeyType},
+    opa::{Advice, Opa, Opinion, Question},
     policy::{Offered, Policy, Target, Wanted},
+    refusal::{DecisionProblem, Refusal},
     revocation::Revocation,
     source::Sources,
+    subscriptions::Subscriptions,
     token::Form,
     verifier::Verifier,
 };
@@ -67,13 +74,19 @@ use crate::{
 pub struct Auth {
     policy: Policy,
     credentials: Credentials,
+    backend_tokens: Option<BackendTokens>,
+    opa: Option<Opa>,
     errors: Dialect,
     mode: Mode,
     realm: String,
-    /// Headers that only this filter may set: what a client sends under these names is removed.
+    /// Headers that only this filter may set, for claims, the backend's token and routes: what a client sends under these
+    /// names is removed.
     own_headers: Vec<String>,
     clusters: Vec<String>,
 }
+
+/// What a request waits beyond the time that an answer may take.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// What is decided about a request.
 enum Decision<'h> {
@@ -95,7 +108,12 @@ impl Filter for Auth {
         let clusters = clusters(&config).cloned().collect();
         let claim_headers = config.issuers.iter().flat_map(|issuer| &issuer.claim_headers);
         let claim_headers = claim_headers.map(|mapping| mapping.header.to_ascii_lowercase());
-        let own_headers = claim_headers.chain([CLUSTER_HEADER.to_owned()]).collect();
+        let backend_tokens = config.backend_token.clone();
+        let backend_tokens =
+            backend_tokens.map(|config| BackendTokens::new(config, capabilities)).transpose();
+        let backend_tokens = backend_tokens.map_err(|error| error.under("backend_token"))?;
+        let assertion = backend_tokens.as_ref().map(BackendTokens::header);
+        let own_headers = claim_headers.chain(assertion).chain([CLUSTER_HEADER.to_owned()]).collect();
         let fetch = FetchKey { filter: Self::NAME, id: API_KEYS };
         let api_keys =
             config.api_keys.take().map(|keys| ApiKeys::new(fetch, keys, &config, capabilities)).transpose();
@@ -112,11 +130,19 @@ impl Filter for Auth {
         let certificates = config.client_certificates.take().map(Certificates::new).transpose();
         let certificates = certificates.map_err(|error| error.under("client_certificates"))?;
         let fetch = FetchKey { filter: Self::NAME, id: REVOCATION };
-        let revocation = config.revocation.take().map(|config| Revocation::new(fetch, config)).transpose();
+        let revocation = config.revocation.clone().map(|config| Revocation::new(fetch, config)).transpose();
+        let fetch = FetchKey { filter: Self::NAME, id: SUBSCRIPTIONS };
+        let subscriptions = config.subscriptions.clone();
+        let subscriptions = subscriptions
+            .map(|table| Subscriptions::new(fetch, table, &config.issuers, &config.apis))
+            .transpose();
         let sources = Sources::new(mem::take(&mut config.token_sources));
-        Ok(Self {
+        let opa = config.opa.take();
+        let mut auth = Self {
+            opa: None,
             clusters,
             own_headers,
+            backend_tokens,
             errors: config.errors,
             mode: config.mode,
             realm: mem::take(&mut config.realm),
@@ -126,6 +152,7 @@ impl Filter for Auth {
                 forward_token: config.forward_token,
                 api_keys,
                 basic,
+                subscriptions: subscriptions.map_err(|error| error.under("subscriptions"))?,
                 revocation: revocation.map_err(|error| error.under("revocation"))?,
                 certificates: certificates.unwrap_or_default(),
                 verifier: Verifier::new(
@@ -135,24 +162,46 @@ impl Filter for Auth {
                     capabilities,
                 )?,
             },
-        })
+        };
+        let hidden = auth.own_headers.iter().cloned();
+        let opa = opa.map(|config| Opa::new(config, auth.credentials.places(), hidden)).transpose();
+        auth.opa = opa.map_err(|error| error.under("opa"))?;
+        Ok(auth)
     }
 
     fn needs(&self) -> Needs {
-        let attributes =
-            if self.credentials.api_keys.is_some() { vec!["source.address"] } else { Vec::new() };
+        let attributes = if self.credentials.api_keys.is_some() || self.opa.is_some() {
+            vec!["source.address"]
+        } else {
+            Vec::new()
+        };
         Needs { clusters: self.clusters.clone(), attributes, ..Needs::default() }
     }
 
     fn on_event(&mut self, _exchange: &mut (), event: Event<'_>, cx: &mut Cx<'_>) -> Step {
-        let may_wait = match event {
-            Event::RequestHead => true,
-            Event::Woken | Event::Deadline => false,
+        let (may_wait, heard) = match event {
+            Event::RequestHead => (true, None),
+            Event::Woken => (false, None),
+            Event::Callouts(answers) => (false, Some(Opa::read(answers))),
+            Event::Deadline => (false, Some(Err(DecisionProblem::Unavailable))),
             _ => return Step::proceed(),
         };
+        let key_set = self.backend_tokens.as_ref().and_then(|tokens| tokens.key_set(cx.request_headers()));
+        if let Some(response) = key_set {
+            return Step::Respond(response);
+        }
         match self.decide(cx, may_wait) {
             Decision::Open(target) => self.open(target, cx),
-            Decision::Allowed(target, admitted) => self.allow(target, &admitted, cx),
+            Decision::Allowed(target, admitted) => match self.advice(target, &admitted, heard, cx) {
+                Advice::Decided(Ok(())) => self.allow(target, &admitted, cx),
+                Advice::Decided(Err(problem)) => {
+                    self.refuse(Some(target), &Refusal::Decision(problem).into(), cx)
+                }
+                Advice::Ask(call) => {
+                    let deadline = call.timeout.saturating_add(GRACE);
+                    Step::Await { calls: vec![Callout::Http(*call)], until: Until::All, deadline }
+                }
+            },
             Decision::Options(_) if self.mode == Mode::Shadow => {
                 Step::Continue(self.without_spoofed_headers(cx.request_headers()))
             }
@@ -180,6 +229,9 @@ impl Auth {
             Wanted::Options(allow) => return Decision::Options(allow),
             Wanted::Refused(refusal) => return Decision::Refused(None, Box::new(refusal.into())),
         };
+        if self.policy.is_blocked(&target) {
+            return Decision::Refused(Some(target), Box::new(Refusal::ApiBlocked.into()));
+        }
         let alternatives = self.policy.requirement(&target);
         if alternatives.is_open() {
             return Decision::Open(target);
@@ -195,6 +247,20 @@ impl Auth {
         }
     }
 
+    /// What the policy agent says of this, where there is one.
+    fn advice(
+        &mut self,
+        target: Target,
+        admitted: &Admitted<'_>,
+        heard: Option<Opinion>,
+        cx: &Cx<'_>,
+    ) -> Advice {
+        let Some(opa) = &mut self.opa else { return Advice::Decided(Ok(())) };
+        let (called, caller) = (self.policy.called(&target), admitted.caller());
+        let (api, token) = (self.policy.api(&target), admitted.token());
+        opa.advise(Question { caller: &caller, called: &called, api, token }, heard, cx)
+    }
+
     fn open(&self, target: Target, cx: &Cx<'_>) -> Step {
         cx.host.count("enforcer.auth.open", 1);
         let mut edits = self.without_spoofed_headers(cx.request_headers());
@@ -202,15 +268,27 @@ impl Auth {
         Step::Continue(self.routed(edits, &target, KeyType::Unsaid))
     }
 
-    fn allow(&self, target: Target, admitted: &Admitted<'_>, cx: &Cx<'_>) -> Step {
-        cx.host.count("enforcer.auth.allowed", 1);
+    fn allow(&mut self, target: Target, admitted: &Admitted<'_>, cx: &Cx<'_>) -> Step {
         let headers = cx.request_headers();
+        let (called, caller) = (self.policy.called(&target), admitted.caller());
+        let mut assertion = None;
+        if let Some(tokens) = &mut self.backend_tokens {
+            let (header, api) = (tokens.header(), self.policy.api(&target));
+            let about = About { caller: &caller, token: admitted.claims(), api };
+            let Some(token) = tokens.make(about, cx) else {
+                return self.refuse(Some(target), &Refusal::Unsigned.into(), cx);
+            };
+            assertion = Some((header, token));
+        }
+        cx.host.count("enforcer.auth.allowed", 1);
         let mut edits = self.without_spoofed_headers(headers);
         self.credentials.hide(admitted, headers, &mut edits);
         for (header, value) in admitted.headers() {
             edits = edits.set(&**header, value.as_bytes());
         }
-        let (called, caller) = (self.policy.called(&target), admitted.caller());
+        if let Some((header, token)) = assertion {
+            edits = edits.set(header, token);
+        }
         edits.identity = Some(Identity { called, caller, ..Identity::default() });
         Step::Continue(self.routed(edits, &target, admitted.key_type()))
     }
@@ -267,7 +345,12 @@ fn clusters(config: &AuthConfig) -> impl Iterator<Item = &String> {
         ApiKeyList::Inline(_) => None,
     });
     let revoked = config.revocation.iter().filter_map(|revocation| Some(&revocation.list.as_ref()?.cluster));
-    issuers.chain(listed).chain(revoked)
+    let subscribed = config.subscriptions.iter().filter_map(|table| match table.applications.as_ref()? {
+        ApplicationList::Remote(document) => Some(&document.cluster),
+        ApplicationList::Inline(_) => None,
+    });
+    let asked = config.opa.iter().map(|opa| &opa.cluster);
+    issuers.chain(listed).chain(revoked).chain(subscribed).chain(asked)
 }
 
 /// Choreo Connect's answer to an OPTIONS request that the API does not define.

@@ -11,7 +11,7 @@ use enforcer_core::{
 };
 
 use crate::{
-    config::{Api, Issuer, JwtRequirement, Requirement, Scopes},
+    config::{Api, Issuer, JwtRequirement, LifeCycle, Requirement, Scopes},
     key_type::KeyType,
     refusal::Refusal,
     verifier::Verified,
@@ -188,9 +188,17 @@ impl Policy {
         }
     }
 
-    /// What the operation asks for: its own security, else the API's, else the usual.
+    /// Whether the API is out of service.
+    pub fn is_blocked(&self, target: &Target) -> bool {
+        self.api(target).is_some_and(|api| api.life_cycle == LifeCycle::Blocked)
+    }
+
+    /// What the operation asks for: its own security, else the API's, else the usual; nothing of a prototype.
     pub fn requirement(&self, target: &Target) -> Alternatives<'_> {
         let api = self.api(target);
+        if api.is_some_and(|api| api.life_cycle == LifeCycle::Prototyped) {
+            return Alternatives(&[]);
+        }
         let operation = api.zip(target.operation).and_then(|(api, index)| api.operations.get(index));
         let own = operation.and_then(|operation| operation.security.as_ref());
         Alternatives(own.or_else(|| api?.security.as_ref()).unwrap_or(&self.usual))

@@ -73,6 +73,14 @@ pub enum Refusal {
     Certificate(CertificateProblem),
     /// The credential is good, and there is no backend for it.
     Backend(NoBackend),
+    /// The application may not use this API.
+    Subscription(SubscriptionProblem),
+    /// A policy decision point does not say yes.
+    Decision(DecisionProblem),
+    /// The token for the backend cannot be signed.
+    Unsigned,
+    /// The API is out of service.
+    ApiBlocked,
     /// The authorization server does not know the token, or it is no longer good.
     Inactive,
     /// The authorization server that would know cannot be asked.
@@ -139,6 +147,29 @@ impl From<PasswordProblem> for Refusal {
     }
 }
 
+/// What is wrong with an application's subscription to an API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubscriptionProblem {
+    /// There is none.
+    Missing,
+    /// It is blocked.
+    Blocked,
+    /// It is not approved.
+    Inactive,
+    /// There is no table to look in.
+    Unavailable,
+}
+
+/// What a policy decision point says in place of yes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DecisionProblem {
+    Denied,
+    /// Nothing: it cannot be asked.
+    Unavailable,
+    /// Neither yes nor no.
+    Unreadable,
+}
+
 impl From<KeyProblem> for Refusal {
     fn from(problem: KeyProblem) -> Self {
         Self::ApiKey(problem)
@@ -185,6 +216,7 @@ impl Refusal {
             | Self::Certificate(CertificateProblem::Missing) => 0,
             Self::Scope { .. }
             | Self::Certificate(CertificateProblem::Api)
+            | Self::Subscription(_)
             | Self::ApiKey(KeyProblem::Api | KeyProblem::Address | KeyProblem::Referer) => 2,
             _ => 1,
         }
@@ -241,6 +273,19 @@ impl Refusal {
                 CertificateProblem::Unreadable => named!("auth_certificate_unreadable"),
             },
             Self::Backend(_) => named!("auth_key_type_refused"),
+            Self::Subscription(problem) => match problem {
+                SubscriptionProblem::Missing => named!("auth_subscription_missing"),
+                SubscriptionProblem::Blocked => named!("auth_subscription_blocked"),
+                SubscriptionProblem::Inactive => named!("auth_subscription_inactive"),
+                SubscriptionProblem::Unavailable => named!("auth_subscriptions_unavailable"),
+            },
+            Self::Decision(problem) => match problem {
+                DecisionProblem::Denied => named!("auth_decision_denied"),
+                DecisionProblem::Unavailable => named!("auth_decision_unavailable"),
+                DecisionProblem::Unreadable => named!("auth_decision_unreadable"),
+            },
+            Self::Unsigned => named!("auth_backend_token_unsigned"),
+            Self::ApiBlocked => named!("auth_api_blocked"),
             Self::Inactive => named!("auth_token_inactive"),
             Self::IntrospectionUnavailable => named!("auth_introspection_unavailable"),
             Self::KeysUnavailable => named!("auth_keys_unavailable"),
@@ -271,6 +316,17 @@ impl Refusal {
             Self::ApiKey(KeyProblem::Api | KeyProblem::Address | KeyProblem::Referer) => {
                 (fault::RESOURCE_FORBIDDEN, "".into())
             }
+            Self::Subscription(SubscriptionProblem::Missing) => (fault::RESOURCE_FORBIDDEN, "".into()),
+            Self::Subscription(SubscriptionProblem::Blocked) => (fault::SUBSCRIPTION_BLOCKED, "".into()),
+            Self::Subscription(SubscriptionProblem::Inactive) => (fault::SUBSCRIPTION_INACTIVE, "".into()),
+            Self::Subscription(SubscriptionProblem::Unavailable) => {
+                (fault::KEYS_UNAVAILABLE, "The subscription cannot be verified at the moment".into())
+            }
+            Self::Decision(DecisionProblem::Denied) => (fault::POLICY_DENIED, "".into()),
+            Self::Decision(DecisionProblem::Unavailable) => (fault::POLICY_UNAVAILABLE, "".into()),
+            Self::Decision(DecisionProblem::Unreadable) => (fault::POLICY_UNREADABLE, "".into()),
+            Self::Unsigned => (fault::UNCLASSIFIED, "".into()),
+            Self::ApiBlocked => (fault::API_BLOCKED, "".into()),
             Self::Malformed(_) => {
                 (fault::INVALID_CREDENTIALS, "Not a JWT token. Failed to decode the token header".into())
             }
@@ -316,12 +372,15 @@ impl Refusal {
         };
         let fault = Fault::new(code, description, self.detail());
         match self {
-            Self::Path(_) | Self::NoOperation => fault,
+            Self::Path(_) | Self::NoOperation | Self::Decision(_) | Self::Unsigned | Self::ApiBlocked => {
+                fault
+            }
             Self::KeysUnavailable
             | Self::IntrospectionUnavailable
             | Self::RevocationUnavailable
             | Self::Busy
             | Self::Password(PasswordProblem::Busy)
+            | Self::Subscription(SubscriptionProblem::Unavailable)
             | Self::ApiKey(KeyProblem::Unavailable) => fault.with_header("retry-after", "1"),
             _ => fault.with_header("www-authenticate", self.challenge(realm, dialect)),
         }
@@ -423,6 +482,19 @@ impl fmt::Display for Refusal {
                 NoBackend::Sandbox => "it is for the sandbox, which this API does not have",
                 NoBackend::UnknownType => "its `keytype` is neither `PRODUCTION` nor `SANDBOX`",
             }),
+            Self::Subscription(problem) => f.write_str(match problem {
+                SubscriptionProblem::Missing => "its application has not subscribed to this API",
+                SubscriptionProblem::Blocked => "the subscription of its application is blocked",
+                SubscriptionProblem::Inactive => "the subscription of its application is not approved",
+                SubscriptionProblem::Unavailable => "the table of subscriptions is not available",
+            }),
+            Self::Decision(problem) => f.write_str(match problem {
+                DecisionProblem::Denied => "the policy agent says no",
+                DecisionProblem::Unavailable => "the policy agent cannot be asked",
+                DecisionProblem::Unreadable => "the policy agent says neither yes nor no",
+            }),
+            Self::Unsigned => f.write_str("the token for the backend cannot be signed"),
+            Self::ApiBlocked => f.write_str("the API is blocked"),
             Self::Inactive => f.write_str("the authorization server says that it is not active"),
             Self::IntrospectionUnavailable => f.write_str("the authorization server cannot be asked about it"),
             Self::KeysUnavailable => f.write_str("the issuer's keys are not available"),

@@ -9,7 +9,7 @@ use enforcer_core::{
     filter::Capabilities,
     identity::{Caller, Part},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     budget::Budget,
@@ -40,6 +40,12 @@ pub struct Verifier {
     budget: Budget,
     by_host: bool,
     form: Form,
+    /// Tokens may be revoked.
+    revocable: bool,
+    /// The backend is told of claims.
+    keeps_claims: bool,
+    /// Tokens may need a subscription.
+    subscribed: bool,
     /// The issuer that is asked about tokens, and how.
     asker: Option<(usize, Asker)>,
     /// Names the fetch of the first issuer's keys.
@@ -63,8 +69,10 @@ pub struct Verified {
     /// The client certificate without which it is worth nothing.
     pub bound: Option<Fingerprint>,
     pub key_type: KeyType,
-    /// Of an API key: what it may be used for.
+    /// Of an API key, or of a token with `subscribedAPIs` where that matters: what it may be used for.
     pub grants: Option<Grants>,
+    /// Its claims, where the backend is told of them.
+    pub claims: Option<Map<String, Value>>,
     /// By what it may be revoked.
     pub prints: Fingerprints,
     kid: Option<String>,
@@ -89,6 +97,9 @@ struct Bad {
     /// The keys that it does not fit.
     generation: u32,
 }
+
+/// The claim with the APIs that a token's application has subscribed to.
+const SUBSCRIBED: &str = "subscribedAPIs";
 
 /// Questions about tokens are named from here on, fetches of keys below.
 const QUESTIONS: u32 = 1 << 16;
@@ -123,6 +134,9 @@ impl Verifier {
         if config.max_token.as_usize() == 0 {
             return Err(ConfigError::at("max_token", "`0B`: no token could pass"));
         }
+        let subscribed = config.subscriptions.is_some();
+        let revocable = config.revocation.is_some();
+        let keeps_claims = config.backend_token.is_some();
         let mut by_name = HashMap::new();
         let mut issuers = Vec::with_capacity(config.issuers.len());
         for (index, issuer) in config.issuers.into_iter().enumerate() {
@@ -146,6 +160,9 @@ impl Verifier {
             budget,
             by_host: capabilities.verify_signature,
             form,
+            revocable,
+            keeps_claims,
+            subscribed,
             first_fetch: fetch.id,
         })
     }
@@ -263,13 +280,21 @@ impl Verifier {
         }
         let caller = claims::caller(claims, config);
         let headers = claim_headers(config, &caller);
-        let grants = (self.form == Form::Padded).then(|| Grants::read(claims, &caller));
+        let has_grants = self.form == Form::Padded || (self.subscribed && claims.contains_key(SUBSCRIBED));
+        let grants = has_grants.then(|| Grants::read(claims, &caller));
         let caller = Part::new(caller);
         let kid = jws.header.kid.clone();
         let bound = claims::bound(claims)?;
         let key_type = KeyType::of_claims(claims);
-        let prints = Fingerprints::of(claims.get("jti").and_then(Value::as_str), jws.signed.as_bytes());
-        Ok((Verified { issuer, caller, headers, bound, key_type, grants, prints, kid, generation }, expires))
+        let prints = if self.revocable {
+            fingerprints(claims, jws.signed.as_bytes())
+        } else {
+            Fingerprints::default()
+        };
+        let claims = self.keeps_claims.then(|| claims.clone());
+        let verified =
+            Verified { issuer, caller, headers, bound, key_type, grants, claims, prints, kid, generation };
+        Ok((verified, expires))
     }
 
     /// Remembers what an authorization server says of a token.
@@ -291,18 +316,20 @@ impl Verifier {
             Ok((claims, bound, expires)) => {
                 let caller = claims::caller(&claims, config);
                 let headers = claim_headers(config, &caller);
+                let has_grants = self.subscribed && claims.contains_key(SUBSCRIBED);
+                let grants = has_grants.then(|| Grants::read(&claims, &caller));
                 let caller = Part::new(caller);
                 let key_type = KeyType::of_claims(&claims);
-                // No part of such a token can be told from its signature; one that is a JWT is known by both.
-                let prints = Fingerprints::of(claims.get("jti").and_then(Value::as_str), signed_part(&token));
+                let prints = self.revocable.then(|| fingerprints(&claims, signed_part(&token)));
                 let verified = Verified {
                     issuer: *issuer,
                     caller,
                     headers,
                     bound,
                     key_type,
-                    grants: None,
-                    prints,
+                    grants,
+                    claims: self.keeps_claims.then_some(claims),
+                    prints: prints.unwrap_or_default(),
                     kid: None,
                     generation: 0,
                 };
@@ -331,6 +358,11 @@ impl Verifier {
             issuer.keys.on_fetched(reply, cx);
         }
     }
+}
+
+/// By what a token may be revoked.
+fn fingerprints(claims: &Map<String, Value>, signed: &[u8]) -> Fingerprints {
+    Fingerprints::of(claims.get("jti").and_then(Value::as_str), signed)
 }
 
 /// What is signed of a token in three parts; all of any other.
@@ -452,6 +484,10 @@ impl Weigh for Bad {
     }
 }
 
+fn json_len(claims: &Map<String, Value>) -> usize {
+    serde_json::to_string(claims).map_or(0, |text| text.len())
+}
+
 impl Weigh for Verified {
     fn weight(&self) -> usize {
         let Caller { issuer, subject, consumer, application, tier, scopes, claims } = &*self.caller;
@@ -461,7 +497,9 @@ impl Weigh for Verified {
         let pairs = pairs.map(|(name, value)| name.len().saturating_add(value.len()).saturating_add(64));
         // Twice: once as values, once as the JSON that is published.
         let caller = texts.chain(lists).chain(pairs).fold(0, usize::saturating_add).saturating_mul(2);
-        caller.saturating_add(self.grants.as_ref().map_or(0, Weigh::weight))
+        // As text; as values, with a header of the allocator each, it is four times that.
+        let claims = self.claims.as_ref().map_or(0, |claims| json_len(claims).saturating_mul(4));
+        caller.saturating_add(claims).saturating_add(self.grants.as_ref().map_or(0, Weigh::weight))
     }
 }
 

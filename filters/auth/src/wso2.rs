@@ -88,6 +88,13 @@ impl Grants {
         Ok(subscribed.caller.clone())
     }
 
+    /// Who calls, if the token says that its application has subscribed to this API (Choreo Connect's
+    /// `JWTAuthenticator`: by name and version alone).
+    pub fn subscription(&self, api: &Api) -> Option<Part<Caller>> {
+        let named = |one: &&Subscribed| one.version == api.version && one.name == api.name;
+        self.apis.iter().find(named).map(|subscribed| subscribed.caller.clone())
+    }
+
     fn is_near(&self, cx: &Cx<'_>) -> bool {
         if self.networks.is_empty() {
             return false;

@@ -106,6 +106,30 @@ pub const RESOURCE_FORBIDDEN: Code = Code {
     message: "Resource forbidden ",
     hint: "User is NOT authorized to access the Resource. API Subscription validation failed.",
 };
+/// The application's subscription to the API is blocked.
+pub const SUBSCRIPTION_BLOCKED: Code = Code {
+    code: "900907",
+    status: 401,
+    message: "The requested API is temporarily blocked",
+    hint: "API Subscription is blocked",
+};
+/// The application's subscription to the API is not approved.
+pub const SUBSCRIPTION_INACTIVE: Code =
+    Code { code: "900909", status: 403, message: "The subscription to the API is inactive", hint: "" };
+/// A policy decision point says no.
+pub const POLICY_DENIED: Code = Code { code: "901101", status: 403, message: "Forbidden", hint: "" };
+/// A policy decision point cannot be asked.
+pub const POLICY_UNAVAILABLE: Code =
+    Code { code: "901102", status: 500, message: "Internal Server Error", hint: "" };
+/// A policy decision point does not answer the question.
+pub const POLICY_UNREADABLE: Code = Code { code: "901103", ..POLICY_UNAVAILABLE };
+/// The API is out of service.
+pub const API_BLOCKED: Code = Code {
+    code: "700700",
+    status: 503,
+    message: "API blocked",
+    hint: "This API has been blocked temporarily. Please try again later or contact the system administrators.",
+};
 /// What would verify the credential cannot be reached.
 pub const KEYS_UNAVAILABLE: Code =
     Code { code: "900900", status: 503, message: "Unclassified Authentication Failure", hint: "" };

@@ -49,6 +49,8 @@ pub trait Filter: Sized + 'static {
 pub struct Capabilities {
     /// Envoy's foreign function `verify_signature` gave the right answer to a known vector.
     pub verify_signature: bool,
+    /// Envoy has the foreign function `sign`.
+    pub sign: bool,
 }
 
 /// What a filter needs around it.

@@ -38,6 +38,12 @@ pub trait Host {
     /// `public_key` is an SPKI in DER; an ECDSA signature is in DER.
     fn verify_signature(&self, hash: Hash, public_key: &[u8], signature: &[u8], text: &[u8]) -> Option<bool>;
 
+    /// Envoy's `sign`: a signature, of RSA in PKCS #1 v1.5; `None` where the host has no such function, or cannot use
+    /// the key. `private_key` is PKCS #8 in DER.
+    fn sign(&self, _hash: Hash, _private_key: &[u8], _text: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Adds to a counter. Names are dotted; values that come from clients never enter them.
     fn count(&self, metric: &'static str, by: u64);
     /// Finds or defines a metric whose name is made at run time. It is never deleted: the caller bounds how many

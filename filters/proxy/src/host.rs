@@ -101,6 +101,10 @@ impl Host for EnvoyHost {
         foreign::verify_signature(hash, public_key, signature, text)
     }
 
+    fn sign(&self, hash: Hash, private_key: &[u8], text: &[u8]) -> Option<Vec<u8>> {
+        foreign::sign(hash, private_key, text)
+    }
+
     fn count(&self, metric: &'static str, by: u64) {
         if let Some(id) = self.counter(metric) {
             // A counter that Envoy no longer knows cannot be counted; the request matters more.

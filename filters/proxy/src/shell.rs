@@ -50,7 +50,8 @@ impl<F: Filter> Root<F> {
         } else {
             hostcalls::buffer(Buffer::PluginConfiguration, size).unwrap_or_default()
         };
-        let capabilities = Capabilities { verify_signature: foreign::can_verify() };
+        let capabilities =
+            Capabilities { verify_signature: foreign::can_verify(), sign: foreign::can_sign() };
         F::new(config::parse(&json)?, capabilities)
     }
 }

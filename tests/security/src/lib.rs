@@ -77,7 +77,8 @@ thread_local! {
 )]
 fn filter(verify_signature: bool) -> Auth {
     let config: AuthConfig = config::parse(CONFIGURATION.as_bytes()).expect("the configuration");
-    Auth::new(config, Capabilities { verify_signature }).expect("the configuration")
+    Auth::new(config, Capabilities { verify_signature, ..Capabilities::default() })
+        .expect("the configuration")
 }
 
 /// Sends a request with such a credential through the whole filter, on both ways of verifying. Nobody who fuzzes

@@ -102,6 +102,9 @@ pub(crate) struct Seen {
     pub(crate) headers: BTreeMap<String, Field>,
     #[serde(default)]
     pub(crate) body: Option<String>,
+    /// Claims, among others, of the tokens in these headers.
+    #[serde(default)]
+    pub(crate) tokens: BTreeMap<String, Value>,
     #[serde(default)]
     pub(crate) trailers: BTreeMap<String, Field>,
 }

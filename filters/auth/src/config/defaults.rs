@@ -34,6 +34,11 @@ defaults! {
     max_stale, is_max_stale: Span = Span::from_secs(3600);
     believed, is_believed: Span = Span::from_secs(60);
     refused_for, is_refused_for: Span = Span::from_secs(10);
+    assertion, is_assertion: String = "x-jwt-assertion".to_owned();
+    wso2_issuer, is_wso2_issuer: String = "wso2.org/products/am".to_owned();
+    dialect, is_dialect: String = "http://wso2.org/claims".to_owned();
+    hour, is_hour: Span = Span::from_secs(3600);
+    opa_cache, is_opa_cache: ByteSize = ByteSize::from_bytes(1 << 20);
     poll, is_poll: Span = Span::from_secs(10);
     cooldown, is_cooldown: Span = Span::from_secs(10);
 }

@@ -1,0 +1,208 @@
+//! What tells the backend who calls: a token of our own, with the claims of WSO2's `X-JWT-Assertion`.
+//! Source: `AbstractAPIMgtGatewayJWTGenerator` of carbon-apimgt.
+
+use std::time::Duration;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use enforcer_core::{
+    cache::{Cache, Weigh},
+    config::ConfigError,
+    cx::Cx,
+    fault::Detail,
+    filter::{Capabilities, Response},
+    headers::HeaderMap,
+    identity::Caller,
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    config::{self, Api},
+    source::is_token_byte,
+};
+
+mod key;
+
+use key::PrivateKey;
+
+/// Makes tokens, and remembers them.
+#[derive(Debug)]
+pub struct BackendTokens {
+    config: config::BackendToken,
+    key: PrivateKey,
+    /// Header and dot, encoded.
+    head: String,
+    /// What comes before the names of WSO2's claims.
+    prefix: String,
+    key_set: Vec<u8>,
+    made: Cache<Text>,
+}
+
+#[derive(Debug)]
+struct Text(String);
+
+impl Weigh for Text {
+    fn weight(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Whom a token is about.
+#[derive(Debug, Clone, Copy)]
+pub struct About<'a> {
+    pub caller: &'a Caller,
+    /// The caller's own token: its text and its claims.
+    pub token: Option<(&'a [u8], &'a Map<String, Value>)>,
+    pub api: Option<&'a Api>,
+}
+
+/// Claims of a token that are its own affair, and those that are handed on under other names.
+const NOT_HANDED_ON: [&str; 10] =
+    ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "application", "tierInfo", "subscribedAPIs"];
+/// Shortest life of a token.
+const LEAST_TTL: Duration = Duration::from_secs(10);
+
+impl BackendTokens {
+    pub fn new(config: config::BackendToken, capabilities: Capabilities) -> Result<Self, ConfigError> {
+        let mut keys = Vec::with_capacity(config.keys.len());
+        for (index, key) in config.keys.iter().enumerate() {
+            let at = |problem| ConfigError::at(format!("keys[{index}].private_key"), problem);
+            keys.push((&key.kid, PrivateKey::read(&key.private_key, capabilities).map_err(at)?));
+        }
+        let public: Vec<Value> = keys.iter().map(|(kid, key)| key.to_jwk(kid)).collect();
+        let Some((kid, key)) = keys.into_iter().next() else {
+            return Err(ConfigError::at("keys", "no key: nobody could sign; give one"));
+        };
+        if config.ttl.duration() < LEAST_TTL {
+            return Err(ConfigError::at("ttl", format!("`{}` is less than `10s`", config.ttl)));
+        }
+        if config.header.is_empty() || !config.header.bytes().all(is_token_byte) {
+            return Err(ConfigError::at("header", format!("`{}` is no name of a header", config.header)));
+        }
+        if config.jwks_path.as_ref().is_some_and(|path| !path.starts_with('/')) {
+            return Err(ConfigError::at("jwks_path", "not a path: it begins with `/`"));
+        }
+        let head = json!({"typ": "JWT", "alg": key.algorithm(), "kid": kid}).to_string();
+        let prefix = match config.dialect.as_str() {
+            "" | "/" => config.dialect.clone(),
+            dialect => format!("{}/", dialect.trim_end_matches('/')),
+        };
+        Ok(Self {
+            head: format!("{}.", URL_SAFE_NO_PAD.encode(head)),
+            prefix,
+            key_set: json!({"keys": public}).to_string().into_bytes(),
+            made: Cache::new(config.cache.as_usize()),
+            key,
+            config,
+        })
+    }
+
+    /// The header's name, in lower case.
+    pub fn header(&self) -> String {
+        self.config.header.to_ascii_lowercase()
+    }
+
+    /// The key set, if that is what a request asks for.
+    pub fn key_set(&self, headers: &HeaderMap) -> Option<Response> {
+        let wanted = self.config.jwks_path.as_ref()?.as_bytes();
+        let path = headers.get(":path")?.split(|byte| *byte == b'?').next()?;
+        let reads = matches!(headers.get(":method")?, b"GET" | b"HEAD");
+        (reads && path == wanted).then(|| Response {
+            status: 200,
+            headers: vec![
+                ("content-type".to_owned(), "application/jwk-set+json".to_owned()),
+                ("cache-control".to_owned(), "max-age=300".to_owned()),
+            ],
+            body: self.key_set.clone(),
+            detail: Detail::new("enforcer_auth_key_set"),
+            identity: None,
+        })
+    }
+
+    /// The token for the backend; `None`: it cannot be signed.
+    pub fn make(&mut self, about: About<'_>, cx: &Cx<'_>) -> Option<String> {
+        let now = cx.host.now();
+        let name = name(about);
+        if let Some(Text(known)) = self.made.get(&name, now) {
+            cx.host.count("enforcer.auth.backend_token.reused", 1);
+            return Some(known.clone());
+        }
+        let claims = self.claims(about, cx);
+        let signed = format!("{}{}", self.head, URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let signature = self.key.sign(signed.as_bytes(), cx.host)?;
+        cx.host.count("enforcer.auth.backend_token.made", 1);
+        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
+        let reused_for = self.config.ttl.duration().saturating_mul(9).checked_div(10).unwrap_or_default();
+        self.made.insert(&name, Text(token.clone()), now.saturating_add(reused_for));
+        Some(token)
+    }
+
+    fn claims(&self, about: About<'_>, cx: &Cx<'_>) -> Value {
+        let mut claims = Map::new();
+        let issued = cx.host.now().as_secs();
+        let jti = format!("{:016x}{:016x}", cx.host.random(), cx.host.random());
+        claims.insert("iss".to_owned(), self.config.issuer.clone().into());
+        claims.insert("iat".to_owned(), issued.into());
+        claims.insert("exp".to_owned(), issued.saturating_add(self.config.ttl.duration().as_secs()).into());
+        claims.insert("jti".to_owned(), jti.into());
+        let About { caller, token, api } = about;
+        let told = token.map(|(_, claims)| claims);
+        let application = told.and_then(|claims| claims.get("application")).and_then(Value::as_object);
+        let of_application = |name: &str| text(application.and_then(|members| members.get(name)));
+        let keytype = text(told.and_then(|claims| claims.get("keytype")));
+        for (name, value) in [
+            ("subscriber", of_application("owner")),
+            ("applicationid", of_application("id")),
+            ("applicationname", either(&caller.application, of_application("name"))),
+            ("applicationtier", of_application("tier")),
+            ("apiname", api.map_or_else(String::new, |api| api.name.clone())),
+            ("apicontext", api.map_or_else(String::new, |api| api.base_path.clone())),
+            ("version", api.map_or_else(String::new, |api| api.version.clone())),
+            ("tier", caller.tier.clone()),
+            ("keytype", either(&keytype, "PRODUCTION".to_owned())),
+            ("usertype", "Application_User".to_owned()),
+            ("enduser", either(&caller.subject, caller.consumer.clone())),
+            ("applicationUUId", of_application("uuid")),
+        ] {
+            if !value.is_empty() {
+                claims.insert(format!("{}{name}", self.prefix), value.into());
+            }
+        }
+        for (name, value) in &self.config.claims {
+            claims.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        for (name, value) in told.into_iter().flatten() {
+            if !NOT_HANDED_ON.contains(&name.as_str()) && !self.config.excluded_claims.contains(name) {
+                claims.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+        Value::Object(claims)
+    }
+}
+
+/// Everything that a token's content follows from, the caller's own token last.
+fn name(About { caller, token, api }: About<'_>) -> Vec<u8> {
+    let Caller { subject, consumer, application, tier, .. } = caller;
+    let (api, version) = api.map_or(("", ""), |api| (&api.name, &api.version));
+    let mut name = Vec::with_capacity(128);
+    for part in [api, version, application, tier, subject, consumer] {
+        name.extend_from_slice(part.as_bytes());
+        name.push(0);
+    }
+    name.extend_from_slice(token.map_or(&[], |(text, _)| text));
+    name
+}
+
+fn text(value: Option<&Value>) -> String {
+    match value {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn either(first: &str, second: String) -> String {
+    if first.is_empty() { second } else { first.to_owned() }
+}
+
+#[cfg(test)]
+mod tests;
