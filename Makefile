@@ -88,7 +88,7 @@ test-report: ## The page of `enforcer report` in headless Chromium (Debian's `ch
 test-distributed: wasm $(ENVOY_NEEDED) ## Two Envoys, one limit, before Limitador on Redis (Debian's `redis-server`)
 	@$(call debian,redis-server,redis-server)
 	@if command -v redis-server >/dev/null; then \
-		cd tests/distributed && CARGO_TARGET_DIR=$(abspath $(TARGET)) $(CARGO) test --locked --test shared -- --nocapture --test-threads 1; \
+		cd tests/distributed && CARGO_TARGET_DIR=$(abspath $(TARGET)) $(CARGO) test --test shared -- --nocapture --test-threads 1; \
 	else \
 		echo "test-distributed: skipped: no \`redis-server\` (Debian's package of that name)"; \
 	fi
