@@ -172,7 +172,7 @@ fn shows_what_there_is_of_an_open_definition() {
     let Some(output) = once("open.yaml", open) else { return };
     let (printed, complaints) = text(&output);
     assert!(output.status.success(), "{printed}{complaints}");
-    assert!(kept(&printed).contains("1 events from"));
+    assert!(kept(&printed).contains("1 event from"));
     let notes: Vec<&str> = printed.lines().filter(|line| line.contains("Not shown: ")).collect();
     assert_eq!(notes.len(), 2, "{printed}");
     assert!(printed.contains("curl -i -X POST -d '{}' http://") && !printed.contains("2. "), "{printed}");
