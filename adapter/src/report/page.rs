@@ -42,7 +42,7 @@ pub fn render(report: &Report) -> String {
 <div class="tables">
 {tables}</div>
 </main>
-<footer><p>{events} events from {sources}. {lines}Made by <code>enforcer report</code>.</p>{troubles}</footer>
+<footer><p>{events} from {sources}. {lines}Made by <code>enforcer report</code>.</p>{troubles}</footer>
 </body>
 </html>
 "#,
@@ -51,7 +51,7 @@ pub fn render(report: &Report) -> String {
         latency = latency(report),
         unusual = unusual(report),
         tables = report.tables.iter().map(|one| table(one, report.sampled)).collect::<String>(),
-        events = html::count(report.events as f64),
+        events = events(report.events),
         lines = lines(report),
         troubles = troubles(report),
     )
@@ -229,6 +229,10 @@ fn unusual_words(kind: &str) -> &str {
         "size" => "bytes a call",
         other => other,
     }
+}
+
+fn events(number: u64) -> String {
+    if number == 1 { "1 event".to_owned() } else { format!("{} events", html::count(number as f64)) }
 }
 
 /// What else was in the files.

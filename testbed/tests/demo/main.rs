@@ -43,8 +43,17 @@ fn walks_and_ends() {
         ]
     );
     assert!(printed.contains("x-user: alice\n") && printed.contains("x-scopes: read:pets\n"), "{printed}");
+    assert!(kept(&printed).contains("6 events from"));
     let committed = joined(&fs::read_to_string(COMMITTED).unwrap());
     assert!(committed.starts_with(&joined(&normalised(&printed))), "OUTPUT.txt is another:\n{printed}");
+}
+
+/// The report that stays when the demo ends after the walk; it goes away now.
+fn kept(printed: &str) -> String {
+    let path = printed.lines().find(|line| line.ends_with(".html")).unwrap().trim();
+    let page = fs::read_to_string(path).unwrap();
+    fs::remove_file(path).unwrap();
+    page
 }
 
 #[test]
@@ -150,6 +159,7 @@ fn takes_the_users_own_definition() {
     let Some(output) = once("books.json", books) else { return };
     let (printed, complaints) = text(&output);
     assert!(output.status.success(), "{printed}{complaints}");
+    assert!(kept(&printed).contains("GET /lib/books/{title}"));
     assert!(printed.contains("/lib/books/title\n"), "{printed}");
     assert!(printed.contains("`key` cannot be verified yet"), "{printed}");
     assert!(printed.contains("Not shown: a token with the wrong scope"), "{printed}");
@@ -162,6 +172,7 @@ fn shows_what_there_is_of_an_open_definition() {
     let Some(output) = once("open.yaml", open) else { return };
     let (printed, complaints) = text(&output);
     assert!(output.status.success(), "{printed}{complaints}");
+    assert!(kept(&printed).contains("1 event from"));
     let notes: Vec<&str> = printed.lines().filter(|line| line.contains("Not shown: ")).collect();
     assert_eq!(notes.len(), 2, "{printed}");
     assert!(printed.contains("curl -i -X POST -d '{}' http://") && !printed.contains("2. "), "{printed}");
