@@ -33,6 +33,7 @@ WASM_RUNNER := $(TOOLS)/wasm-bindgen-$(WASM_BINDGEN)/bin/wasm-bindgen-test-runne
 DENY := $(TOOLS)/cargo-deny-0.20.2/bin/cargo-deny
 OIDC_VERSION := 9.13.3
 OIDC := $(TOOLS)/oidc-provider-$(OIDC_VERSION)
+PLAYWRIGHT := $(TOOLS)/playwright-1.65.2
 OHA := $(TOOLS)/oha-1.16.0/bin/oha
 
 .PHONY: help
@@ -42,14 +43,15 @@ help: ## This list
 
 .PHONY: demo
 demo: targets $(ENVOY_NEEDED) ## A real Envoy in front of an API made from OpenAPI: API=path/to/openapi.yaml, ONCE=1
-	@$(CARGO) build --profile wasm --target wasm32-wasip1 -p enforcer-auth-module -p enforcer-bundle-module
+	@$(CARGO) build --profile wasm --target wasm32-wasip1 -p enforcer-bundle-module
 	@$(CARGO) build -p enforcer-adapter -p enforcer-testbed
-	@exec $(TARGET)/debug/enforcer-demo --module $(WASM_DIR)/auth.wasm $(if $(ONCE),--once) $(if $(API),"$(API)")
+	@exec $(TARGET)/debug/enforcer-demo --module $(WASM_DIR)/bundle.wasm $(if $(ONCE),--once) $(if $(API),"$(API)")
 
+# Half of what most tests do is wait for an Envoy: two run on each processor.
 .PHONY: test
 test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, documentation, Node, cases on every host
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
-		$(CARGO) nextest run --workspace -E 'not binary(cases)'; \
+		$(CARGO) nextest run --workspace --test-threads $$((2 * $$(getconf _NPROCESSORS_ONLN))) -E 'not binary(cases)'; \
 	else \
 		$(CARGO) test --workspace --exclude enforcer-tests --lib --bins --tests; \
 		$(CARGO) test -p enforcer-tests --lib; \
@@ -58,15 +60,18 @@ test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, documentation,
 	@$(MAKE) --no-print-directory test-node
 	@$(MAKE) --no-print-directory cases
 
+# The package of Debian that a command is in, installed where it is missing and that is allowed.
+debian = if ! command -v $(2) >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	{ apt-get update && apt-get install --yes --no-install-recommends $(1); } >/dev/null 2>&1 || \
+		echo "Debian's \`$(1)\` could not be installed; what needs it is skipped"; \
+	fi
+
 .PHONY: test-services
-test-services: test-observability test-oidc ## What needs servers of others, installed where they are missing and that is allowed
+test-services: test-observability test-oidc test-report test-distributed ## What needs servers of others, installed where they are missing and that is allowed
 
 .PHONY: test-observability
 test-observability: wasm $(ENVOY_NEEDED) ## 200,000 events counted; rules and dashboard before promtool and Prometheus (Debian's `prometheus`)
-	@if ! command -v promtool >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		{ apt-get update && apt-get install --yes --no-install-recommends prometheus; } >/dev/null 2>&1 || \
-			echo "test-observability: Debian's \`prometheus\` could not be installed; what needs it is skipped"; \
-	fi
+	@$(call debian,prometheus,promtool)
 	@$(CARGO) test --workspace --test it -- observability analytics --nocapture
 	@EVENTS=200000 $(CARGO) test --workspace --test counted -- --nocapture
 
@@ -80,6 +85,24 @@ test-oidc: wasm $(ENVOY_NEEDED) ## Every grant of npm's oidc-provider through th
 	else \
 		ENFORCER_AUTH_WASM=$(abspath $(WASM_DIR))/auth.wasm OIDC_PROVIDER=$(OIDC) \
 			$(CARGO) test --workspace --test it -- oidc --nocapture; \
+	fi
+
+.PHONY: test-report
+test-report: ## The page of `enforcer report` in headless Chromium (Debian's `chromium`, Playwright from PyPI)
+	@$(call debian,chromium,chromium)
+	@if ! [ -x $(PLAYWRIGHT)/bin/playwright ]; then \
+		{ $(PYTHON) -m venv $(PLAYWRIGHT) && $(PLAYWRIGHT)/bin/pip install playwright==1.65.2; } >/dev/null 2>&1 || \
+			echo "test-report: PyPI's \`playwright\` could not be installed; what needs it is skipped"; \
+	fi
+	@PATH=$(PLAYWRIGHT)/bin:$$PATH $(CARGO) test --workspace --test it -- report --nocapture
+
+.PHONY: test-distributed
+test-distributed: wasm $(ENVOY_NEEDED) ## Two Envoys, one limit, before Limitador on Redis (Debian's `redis-server`)
+	@$(call debian,redis-server,redis-server)
+	@if command -v redis-server >/dev/null; then \
+		cd tests/distributed && CARGO_TARGET_DIR=$(abspath $(TARGET)) $(CARGO) test --locked --test shared -- --nocapture --test-threads 1; \
+	else \
+		echo "test-distributed: skipped: no \`redis-server\` (Debian's package of that name)"; \
 	fi
 
 .PHONY: cases

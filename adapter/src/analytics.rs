@@ -51,6 +51,7 @@ pub fn configure(
         sinks,
         metrics: settings.metrics.clone(),
         sampling: settings.sampling.clone(),
+        unusual_use: settings.unusual_use,
         fields: settings.fields.clone(),
         ..AnalyticsConfig::default()
     };

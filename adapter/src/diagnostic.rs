@@ -1,6 +1,7 @@
 //! What is wrong with the input: where it stands, and what to do about it.
 
 use std::fmt::{self, Write as _};
+use std::sync::Arc;
 
 use miette::{
     GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteSpanContents, SourceSpan, SpanContents,
@@ -31,25 +32,25 @@ pub struct Diagnostic {
 
 impl Diagnostic {
     pub fn error(message: impl Into<String>) -> Self {
-        Self::new(Severity::Error, message.into())
+        Self::new(Severity::Error, &message.into())
     }
 
     pub fn warning(message: impl Into<String>) -> Self {
-        Self::new(Severity::Warning, message.into())
+        Self::new(Severity::Warning, &message.into())
     }
 
     pub fn environment(message: impl Into<String>) -> Self {
-        Self::new(Severity::Environment, message.into())
+        Self::new(Severity::Environment, &message.into())
     }
 
-    fn new(severity: Severity, message: String) -> Self {
-        Self { severity, message, help: None, place: None }
+    fn new(severity: Severity, message: &str) -> Self {
+        Self { severity, message: printable(message), help: None, place: None }
     }
 
     /// What the user can do.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(printable(&help.into()));
         self
     }
 
@@ -94,7 +95,7 @@ impl Diagnostic {
         let theme = if color { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
         let handler = GraphicalReportHandler::new_themed(theme).with_width(110).with_context_lines(1);
         let mut out = String::new();
-        if handler.render_report(&mut out, &Report(self)).is_err() {
+        if handler.render_report(&mut out, &Report::new(self)).is_err() {
             // Writing to a string does not fail; if the renderer gives up, the message alone must do.
             let _ = writeln!(out, "{self}");
         }
@@ -165,17 +166,37 @@ impl Diagnostics {
 }
 
 /// A finding as miette's renderer wants it.
-struct Report<'a>(&'a Diagnostic);
+struct Report<'a> {
+    finding: &'a Diagnostic,
+    source: Option<Arc<Source>>,
+}
+
+impl<'a> Report<'a> {
+    fn new(finding: &'a Diagnostic) -> Self {
+        let source = finding.place.as_ref().map(|place| printed(&place.source));
+        Self { finding, source }
+    }
+}
+
+/// The same text, each byte at its place, without what moves a terminal's cursor.
+fn printed(source: &Arc<Source>) -> Arc<Source> {
+    let moves = |char: char| char.is_control() && !matches!(char, '\n' | '\r' | '\t');
+    if !source.text().contains(moves) {
+        return Arc::clone(source);
+    }
+    let print = |char: char| if moves(char) { "?".repeat(char.len_utf8()) } else { char.to_string() };
+    Source::new(source.name(), source.text().chars().map(print).collect::<String>())
+}
 
 impl fmt::Debug for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.0, f)
+        fmt::Debug::fmt(self.finding, f)
     }
 }
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self.0, f)
+        fmt::Display::fmt(self.finding, f)
     }
 }
 
@@ -183,22 +204,22 @@ impl std::error::Error for Report<'_> {}
 
 impl miette::Diagnostic for Report<'_> {
     fn severity(&self) -> Option<miette::Severity> {
-        Some(match self.0.severity {
+        Some(match self.finding.severity {
             Severity::Warning => miette::Severity::Warning,
             Severity::Error | Severity::Environment => miette::Severity::Error,
         })
     }
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.0.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+        self.finding.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn miette::SourceCode> {
-        self.0.place.as_ref().map(|place| &*place.source as &dyn miette::SourceCode)
+        self.source.as_ref().map(|source| &**source as &dyn miette::SourceCode)
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let place = self.0.place.as_ref()?;
+        let place = self.finding.place.as_ref()?;
         let range = first_line(place.source.text(), place.range.start, place.range.end);
         Some(Box::new(std::iter::once(LabeledSpan::underline(range))))
     }
@@ -258,6 +279,16 @@ impl miette::SourceCode for Source {
     }
 }
 
+/// Without what would move a terminal's cursor or change its colours: a definition may be a stranger's.
+fn printable(text: &str) -> String {
+    let escape = |char: char| match char {
+        '\n' => "\n".to_owned(),
+        char if char.is_control() => char.escape_default().to_string(),
+        char => char.to_string(),
+    };
+    if text.chars().any(char::is_control) { text.chars().map(escape).collect() } else { text.to_owned() }
+}
+
 /// `did you mean` for a near miss, else all there is.
 pub(crate) fn suggest(name: &str, known: &[&str]) -> String {
     let nearest = known
@@ -299,6 +330,16 @@ mod tests {
             diagnostic.to_json(),
             @r#"{"severity":"error","file":"pets.yaml","line":2,"column":1,"message":"the definition has no `paths`","help":"add `paths: {}`"}"#
         );
+    }
+
+    #[test]
+    fn moves_no_cursor() {
+        let source = Source::new("evil.yaml", "title: \u{1b}[2Jx\u{9b}1m\n");
+        let finding =
+            Diagnostic::error("`\u{1b}[2J` is unknown").at(Place::new(&source, 7..12)).help("\u{7}");
+        let shown = finding.to_text(false);
+        assert!(!shown.chars().any(|char| char.is_control() && char != '\n'), "{shown:?}");
+        assert!(shown.contains("\\u{1b}[2J") && shown.contains("title: ?[2Jx??1m"), "{shown}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::{io::Read as _, path::Path, time::Duration};
 
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
-use crate::output::plain;
+use crate::{output::plain, source::read_file};
 
 /// The largest answer that is read. Key sets and metadata have a few kilobytes, definitions a few megabytes.
 const MAX_BYTES: u64 = 16 << 20;
@@ -59,8 +59,8 @@ fn reason(error: &ureq::Error) -> String {
 }
 
 fn roots(path: &str) -> Result<RootCerts, String> {
-    let pem = std::fs::read(path)
-        .map_err(|error| format!("cannot read the CA file `{path}`: {}", plain(&error)))?;
+    let pem =
+        read_file(Path::new(path)).map_err(|error| format!("cannot read the CA file `{path}`: {error}"))?;
     let certificates: Vec<Certificate<'static>> = parse_pem(&pem)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),

@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::{
     analytics, certificates,
     diagnostic::{Diagnostic, Diagnostics},
-    endpoints, envoy, fetch, issuers, keys, limits,
+    endpoints, envoy, fetch, gates, imports, issuers, keys, limits,
     model::{Access, Alternative, Api, ApiModel, Backend, KeyTypes, slug},
     openapi, passwords,
     settings::{self, ScopeRule, Settings},
@@ -65,6 +65,8 @@ pub struct Gateway {
     pub key_servers: Vec<(String, Url)>,
     /// Servers that take events, likewise.
     pub event_servers: Vec<(String, Url)>,
+    /// The server that counts for several Envoys, likewise. It speaks gRPC.
+    pub limit_server: Option<(String, Url)>,
     /// The APIs' clusters, in the order of the model. APIs on one server can have one in common.
     pub backends: Vec<(String, Backend)>,
     /// The clusters of their sandboxes, in the same order.
@@ -82,8 +84,13 @@ impl Gateway {
             Some(path) => findings.take(Source::read(path).and_then(|source| parse(&source)))?,
             None => findings.take(parse(&Source::new("enforcer.yaml", "")))?,
         };
-        let settings = settings::settings(&document, findings)?;
+        let mut settings = settings::settings(&document, findings)?;
         let backend = default_backend(&settings, document.view(), findings);
+        let folder = input.settings.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        let list = document.view().descend(["limits", "imports"]);
+        for (name, tier) in imports::tiers(&settings.limits.imports, folder, list, findings) {
+            settings.tiers.entry(name).or_insert(tier);
+        }
         let mut files: BTreeSet<PathBuf> =
             input.settings.iter().filter_map(|path| path.canonicalize().ok()).collect();
         let context =
@@ -101,7 +108,7 @@ impl Gateway {
         apis.sort_by(|a, b| (&a.name, &a.version, &a.base_path).cmp(&(&b.name, &b.version, &b.base_path)));
         distinct_locations(&apis, findings);
         known_schemes(&settings, &apis, document.view(), findings);
-        let folder = input.settings.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+        files.extend(settings.limits.imports.iter().filter_map(|file| folder.join(file).canonicalize().ok()));
         let key_files = settings.all_issuers().filter_map(|issuer| issuers::key_file(issuer, folder));
         files.extend(key_files.filter_map(|path| path.canonicalize().ok()));
         let certificates = certificates::files(&settings, folder);
@@ -116,6 +123,7 @@ impl Gateway {
             analytics: None,
             key_servers: Vec::new(),
             event_servers: Vec::new(),
+            limit_server: None,
             ca_file: settings
                 .defaults
                 .ca_file
@@ -141,7 +149,7 @@ impl Gateway {
             certificates::resolve(&gateway.settings, &gateway.model, folder, document.view(), findings);
         gateway.auth.client_certificates = known;
         gateway.configure_auth(input.routed, document.view(), findings);
-        gateway.ratelimit = limits::configure(&gateway.model, &gateway.settings, document.view(), findings);
+        gateway.configure_limits(document.view(), findings);
         gateway.configure_analytics(document.view(), findings);
         (!findings.failed()).then_some(gateway)
     }
@@ -176,7 +184,7 @@ impl Gateway {
 
     /// Servers that the filters call, each with the cluster that reaches it.
     pub fn services(&self) -> impl Iterator<Item = &(String, Url)> {
-        self.key_servers.iter().chain(&self.event_servers)
+        self.key_servers.iter().chain(&self.event_servers).chain(&self.limit_server)
     }
 
     /// A module, by the name of its file without `.wasm`, as Envoy sees it.
@@ -257,6 +265,17 @@ impl Gateway {
             let signed = issuers::resolve(&keys.issuers, context, &mut cluster, findings);
             self.auth.api_keys = keys::resolve(keys, signed, &self.model, file, &mut cluster, findings);
         }
+        gates::resolve(&self.settings.auth, &mut self.auth, file, &mut cluster, findings);
+    }
+
+    fn configure_limits(&mut self, file: View<'_>, findings: &mut Diagnostics) {
+        let server = &mut self.limit_server;
+        let mut cluster = |url: &Url| {
+            let name = cluster_name("limits", &url.host.to_string(), &mut BTreeSet::new());
+            *server = Some((name.clone(), url.clone()));
+            name
+        };
+        self.ratelimit = limits::configure(&self.model, &self.settings, file, &mut cluster, findings);
     }
 
     fn configure_analytics(&mut self, file: View<'_>, findings: &mut Diagnostics) {

@@ -12,10 +12,8 @@ use serde_json::{Value, json};
 
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
-    fetch,
-    output::plain,
-    settings,
-    source::View,
+    fetch, settings,
+    source::{View, read_file},
     token::DEVELOPMENT_ISSUER,
     url::{Scheme, Url},
 };
@@ -113,7 +111,18 @@ fn resolve_one(
             keys.configured()
         }
         // Stands for what only a build can find out, so that everything else can be checked.
-        None if !context.online => remote(issuer, "https://unknown.invalid/jwks", "unknown"),
+        None if !context.online => {
+            if issuer.issuer == PLACEHOLDER_ISSUER {
+                findings.push(
+                    Diagnostic::warning(format!(
+                        "`{PLACEHOLDER_ISSUER}` stands for your authorization server"
+                    ))
+                    .at(place)
+                    .help("write the `iss` of your tokens: the build looks its keys up by discovery"),
+                );
+            }
+            remote(issuer, "https://unknown.invalid/jwks", "unknown")
+        }
         None => {
             let url = discover(&issuer.issuer, context.ca_file).map_err(|problem| problem.at(place))?;
             let server = key_server(&url).map_err(|problem| {
@@ -139,6 +148,9 @@ fn asked(introspection: &settings::Introspection, cluster: &str) -> Result<Value
     }
     Ok(json!({"introspection": value}))
 }
+
+/// What `init` writes where the definition names no issuer (a name of RFC 2606, which nobody can own).
+pub const PLACEHOLDER_ISSUER: &str = "https://idp.example.com";
 
 /// Settings of an issuer that are about fetching its keys.
 const FETCHING: [&str; 4] = ["timeout", "refresh", "max_stale", "cooldown"];
@@ -205,8 +217,9 @@ enum KeyFile {
 impl KeyFile {
     /// Reads a file that the filter could use.
     fn read(path: &Path, algorithms: Option<&[Algorithm]>) -> Result<Self, String> {
+        let bytes = read_file(path).map_err(|error| format!("cannot be read: {error}"))?;
         let text =
-            std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {}", plain(&error)))?;
+            String::from_utf8(bytes).map_err(|_| "cannot be used: the file is not UTF-8 text".to_owned())?;
         KeySet::read(text.as_bytes(), Origin::Inline, algorithms)
             .map_err(|problem| format!("cannot be used: {problem}"))?;
         Ok(serde_json::from_str(&text).map_or(Self::Pem(text), Self::Set))

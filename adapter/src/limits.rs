@@ -8,22 +8,24 @@ use enforcer_core::{
 };
 use enforcer_ratelimit::{
     RateLimit,
-    config::{Api as LimitedApi, Operation as LimitedOperation, RateLimitConfig},
+    config::{Api as LimitedApi, Operation as LimitedOperation, RateLimitConfig, Service},
     tiers,
 };
 
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, suggest},
     model::{Api, ApiModel, NamedTier},
-    settings::Settings,
+    settings::{LimitService, Settings},
     source::View,
+    url::Url,
 };
 
-/// The rate limit filter's configuration; `None` where nothing is limited.
+/// The rate limit filter's configuration, and by `cluster` the cluster of the server that it asks; `None` where nothing is limited.
 pub(crate) fn configure(
     model: &ApiModel,
     settings: &Settings,
     file: View<'_>,
+    cluster: &mut dyn FnMut(&Url) -> String,
     findings: &mut Diagnostics,
 ) -> Option<RateLimitConfig> {
     known_tiers(model, settings, findings);
@@ -34,12 +36,14 @@ pub(crate) fn configure(
         apis,
         policies: limits.policies.clone(),
         blocked: limits.blocked.clone(),
+        service: limits.service.as_ref().and_then(|settings| service(settings, file, cluster, findings)),
         algorithm: limits.algorithm,
         max_keys: limits.max_keys.unwrap_or_else(enforcer_ratelimit::config::max_keys),
         ipv6_prefix: limits.ipv6_prefix.unwrap_or_else(enforcer_ratelimit::config::ipv6_prefix),
         headers: limits.headers,
         errors: settings.auth.errors,
         mode: settings.mode,
+        metrics: limits.metrics,
         // The auth filter is always in front.
         identified: true,
     };
@@ -95,6 +99,28 @@ fn unpublished_claims(
             );
         }
     }
+}
+
+/// Who counts for several Envoys, as the filter is told it.
+fn service(
+    settings: &LimitService,
+    file: View<'_>,
+    cluster: &mut dyn FnMut(&Url) -> String,
+    findings: &mut Diagnostics,
+) -> Option<Service> {
+    let url = findings.take(Url::parse(&settings.url).map_err(|problem| {
+        Diagnostic::error(format!("the rate limit service `{}` {problem}", settings.url))
+            .at(file.descend(["limits", "service", "url"]).place())
+            .help("write it as `http://ratelimit:8081`")
+    }))?;
+    Some(Service {
+        cluster: cluster(&url),
+        domain: settings.domain.clone().unwrap_or_else(enforcer_ratelimit::config::domain),
+        timeout: settings.timeout.unwrap_or_else(enforcer_ratelimit::config::timeout),
+        on_failure: settings.on_failure,
+        leases: settings.leases.unwrap_or(true),
+        apis: settings.apis,
+    })
 }
 
 /// What of an API is limited.

@@ -24,6 +24,8 @@ mod echo;
 mod envoy;
 mod error;
 mod fields;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod http1;
 mod issuer;
 mod keys;
@@ -41,6 +43,8 @@ pub use echo::EchoBackend;
 pub use envoy::{Config, Envoy, EnvoyBinary, EnvoyOptions, Version};
 pub use error::Error;
 pub use fields::Fields;
+#[cfg(feature = "grpc")]
+pub use grpc::{GrpcReply, GrpcServer};
 pub use issuer::{DISCOVERY_PATH, Issuer, JWKS_PATH};
 pub use keys::{Alg, Keys, hmac};
 pub use log::LogCapture;

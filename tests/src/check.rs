@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::delivered;
-use crate::format::{Deliveries, Expect, Field, Seen};
+use crate::format::{Deliveries, Expect, Field, Last, Seen};
 use crate::host::{Answered, Exchanges, tells_of_a_crash};
 use crate::template::{self, Names};
 
@@ -176,6 +176,28 @@ impl Differences {
         Ok(())
     }
 
+    fn last(
+        &mut self,
+        service: &str,
+        expected: &Last,
+        received: &[Received],
+        names: &impl Names,
+    ) -> Result<(), Error> {
+        let Some(got) = received.last() else {
+            self.0.push(format!("`{service}` received nothing"));
+            return Ok(());
+        };
+        if let Some(path) = &expected.path {
+            self.same(&format!("path at `{service}`"), &template::text(path, names)?, &got.path);
+        }
+        self.fields(&format!("header at `{service}`"), &expected.headers, &got.headers, names)?;
+        if let Some(json) = &expected.json {
+            let body = serde_json::from_slice(&got.body).unwrap_or_default();
+            self.subset(&format!("body at `{service}`"), &template::json(json, names)?, &body);
+        }
+        Ok(())
+    }
+
     fn deliveries(
         &mut self,
         service: &str,
@@ -183,6 +205,9 @@ impl Differences {
         received: &[Received],
         names: &impl Names,
     ) -> Result<(), Error> {
+        if let Some(last) = &expected.last {
+            return self.last(service, last, received, names);
+        }
         let mut events = Vec::new();
         let mut batches = Vec::new();
         for request in received {

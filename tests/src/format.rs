@@ -10,7 +10,7 @@ use enforcer_core::units::Span;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
-pub(crate) use self::expect::{Deliveries, Expect, Field, Seen};
+pub(crate) use self::expect::{Deliveries, Expect, Field, Last, Seen};
 
 use crate::Error;
 use crate::tokens::TokenSpec;
@@ -61,8 +61,18 @@ pub(crate) struct Service {
     pub(crate) document: Option<String>,
     /// Header fields beside the document.
     pub(crate) headers: Option<BTreeMap<String, String>>,
+    /// It is a rate limit service, spoken to by gRPC, and allows each descriptor so much.
+    pub(crate) limit: Option<Allowance>,
     /// How it answers.
     pub(crate) answer: Option<Answer>,
+}
+
+/// So many requests in so long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Allowance {
+    pub(crate) requests: u64,
+    pub(crate) per: Span,
 }
 
 /// How a service answers.

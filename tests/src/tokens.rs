@@ -58,6 +58,8 @@ pub(crate) enum Tamper {
     Payload,
     /// A bit of the signature is flipped.
     Signature,
+    /// The signature is replaced by the other one that fits as well: ES256 alone.
+    Twin,
 }
 
 /// A point in time before or after now.
@@ -157,6 +159,10 @@ impl TokenSpec {
                 }
                 (header, claims)
             }
+            Some(Tamper::Twin) => {
+                signature = twin(&signature);
+                (header, claims)
+            }
         };
         Ok(format!("{}.{}.{}", base64url(header), base64url(claims), base64url(signature)))
     }
@@ -198,6 +204,24 @@ fn sign(key: &Key, name: &str, input: &[u8]) -> Result<Vec<u8>, Error> {
         return Ok(hmac(alg, key.keys.public_pem(key.alg)?.as_bytes(), input));
     }
     Ok(key.keys.sign(alg, input)?)
+}
+
+/// Of (r, s) also (r, n - s), n being the order of P-256 (FIPS 186-5, SP 800-186 section 3.2.1.3).
+fn twin(signature: &[u8]) -> Vec<u8> {
+    const ORDER: [u8; 32] = [
+        0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc,
+        0xe6, 0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+    ];
+    let (r, s) = signature.split_at(signature.len().min(32));
+    let mut borrow = false;
+    let mut difference: Vec<u8> = Vec::with_capacity(ORDER.len());
+    for (n, s) in ORDER.iter().zip(s).rev() {
+        let (byte, first) = n.overflowing_sub(*s);
+        let (byte, second) = byte.overflowing_sub(borrow.into());
+        borrow = first || second;
+        difference.insert(0, byte);
+    }
+    [r, &difference].concat()
 }
 
 fn with_member(part: &[u8]) -> Result<Vec<u8>, Error> {

@@ -64,6 +64,10 @@ pub fn attach(envoy: &Arc<Source>, mut gateway: Gateway, names: &[String]) -> Re
         let why = if renamed.contains(name) { "; the usual name is taken" } else { "" };
         format!("added the cluster `{name}` for events to {}{why}", url.origin())
     }));
+    report.extend(gateway.limit_server.iter().map(|(name, url)| {
+        let why = if renamed.contains(name) { "; the usual name is taken" } else { "" };
+        format!("added the cluster `{name}` for the rate limit service at {}{why}", url.origin())
+    }));
     Ok(Outcome { text: result.source.text().to_owned(), report })
 }
 
@@ -171,6 +175,7 @@ fn rename_clusters(gateway: &mut Gateway, taken: &BTreeSet<String>) -> BTreeSet<
     used.extend(taken.iter().cloned());
     let mut renamed = BTreeSet::new();
     let services = gateway.key_servers.iter_mut().chain(&mut gateway.event_servers);
+    let services = services.chain(&mut gateway.limit_server);
     for (name, _) in services.filter(|(name, _)| taken.contains(name)) {
         let numbered = (2_u32..).map(|number| format!("{name}_{number}"));
         let Some(free) = numbered.into_iter().find(|free| !used.contains(free)) else { continue };
@@ -180,6 +185,10 @@ fn rename_clusters(gateway: &mut Gateway, taken: &BTreeSet<String>) -> BTreeSet<
         let sinks = gateway.analytics.iter_mut().flat_map(|analytics| &mut analytics.sinks);
         for sink in sinks.filter_map(Sink::http_mut).filter(|sink| sink.cluster == *name) {
             sink.cluster.clone_from(&free);
+        }
+        let service = gateway.ratelimit.as_mut().and_then(|ratelimit| ratelimit.service.as_mut());
+        if let Some(service) = service.filter(|service| service.cluster == *name) {
+            service.cluster.clone_from(&free);
         }
         used.insert(free.clone());
         renamed.insert(free.clone());

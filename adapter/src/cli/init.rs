@@ -10,6 +10,7 @@ use super::Shell;
 use crate::{
     diagnostic::Diagnostic,
     fetch,
+    issuers::PLACEHOLDER_ISSUER,
     output::plain,
     source::{Library, Source, View, parse},
     url::Url,
@@ -87,10 +88,10 @@ fn settings(root: View<'_>) -> String {
     let issuer = discovery
         .map(|url| url.split("/.well-known/").next().unwrap_or(url))
         .filter(|issuer| Url::parse(issuer).is_ok())
-        .unwrap_or("https://idp.example.com");
+        .unwrap_or(PLACEHOLDER_ISSUER);
     // The definition may be a stranger's: in quotes, it cannot add settings of its own.
     let issuer = serde_json::Value::from(issuer);
-    let unsupported: Vec<&str> = schemes
+    let others: Vec<&str> = schemes
         .entries()
         .filter(|(_, scheme)| {
             let text = |key| scheme.get(key).and_then(|view| view.text()).unwrap_or_default();
@@ -104,11 +105,13 @@ fn settings(root: View<'_>) -> String {
          # Who may issue tokens. Their keys are found by discovery, unless `jwks:` names them.\n\
          issuers:\n- issuer: {issuer}\n"
     );
-    if !unsupported.is_empty() {
+    if !others.is_empty() {
         out.push_str(
-            "\n# Security schemes that cannot be verified yet: decide what each means, `jwt` or `open`.\nauth:\n  schemes:\n",
+            "\n# The definition asks for more than tokens. Until it is said here who has an API key (`keys`), a password\n\
+             # (`auth: {basic: ...}`) or a client certificate (`auth: {client_certificates: ...}`), a token stands for each.\n\
+             auth:\n  schemes:\n",
         );
-        for name in unsupported {
+        for name in others {
             let name = serde_json::Value::from(name);
             out.push_str(&format!("    {name}: jwt\n"));
         }

@@ -5,6 +5,7 @@ mod attach;
 mod build;
 mod check;
 mod init;
+mod report;
 mod schema;
 mod shell;
 mod token;
@@ -71,6 +72,7 @@ enum Command {
     Build(build::Arguments),
     Attach(attach::Arguments),
     Token(token::Arguments),
+    Report(report::Arguments),
     Schema(schema::Arguments),
 }
 
@@ -91,6 +93,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Build(arguments) => build::run(&arguments, &shell),
         Command::Attach(arguments) => attach::run(&arguments, &shell),
         Command::Token(arguments) => token::run(&arguments, &shell),
+        Command::Report(arguments) => report::run(&arguments, &shell),
         Command::Schema(arguments) => schema::run(&arguments, &shell),
     }
 }

@@ -80,6 +80,11 @@ impl Shell {
         }
     }
 
+    /// One finding that does not end the command.
+    pub fn warn(&self, finding: &Diagnostic) {
+        self.print(finding);
+    }
+
     /// One finding that ends the command.
     pub fn fail(&self, finding: Diagnostic) -> ExitCode {
         let mut findings = Diagnostics::default();

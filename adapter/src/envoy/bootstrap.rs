@@ -116,9 +116,12 @@ fn common(gateway: &Gateway) -> Value {
 
 /// What makes labels of the parts of our metrics' names; `None` without such metrics.
 fn stats_config(gateway: &Gateway) -> Option<Value> {
-    gateway.analytics.as_ref()?.metrics.as_ref()?;
-    let tag = |(name, regex): &(&str, &str)| json!({"tag_name": name, "regex": regex});
-    Some(json!({"stats_tags": metrics::TAGS.iter().map(tag).collect::<Vec<_>>()}))
+    let calls = gateway.analytics.as_ref().and_then(|analytics| analytics.metrics.as_ref());
+    let limits = gateway.ratelimit.as_ref().filter(|ratelimit| ratelimit.metrics);
+    let calls = calls.iter().flat_map(|_| metrics::TAGS.iter());
+    let tags = calls.chain(limits.iter().flat_map(|_| enforcer_ratelimit::metrics::TAGS.iter()));
+    let tags: Vec<Value> = tags.map(|(name, regex)| json!({"tag_name": name, "regex": regex})).collect();
+    (!tags.is_empty()).then(|| json!({"stats_tags": tags}))
 }
 
 fn document(about: &str, value: &Value) -> String {

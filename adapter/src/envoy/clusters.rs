@@ -10,6 +10,7 @@ use crate::{
 use enforcer_core::units::Span;
 
 const DEFAULT_CONNECT_TIMEOUT: Span = Span::from_secs(5);
+const PROTOCOL: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const TLS: &str = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
 
 /// Clusters of the APIs' backends and of what the filters call.
@@ -21,9 +22,22 @@ pub fn all_clusters(gateway: &Gateway) -> Vec<Value> {
     clusters
 }
 
-/// Clusters that the filters fetch keys and send events through.
+/// Clusters that the filters fetch keys, send events and ask for hits through.
 pub fn service_clusters(gateway: &Gateway) -> Vec<Value> {
-    gateway.services().map(|(name, url)| cluster(gateway, name, std::slice::from_ref(url))).collect()
+    let of = |(name, url): &(String, Url)| {
+        let mut cluster = cluster(gateway, name, std::slice::from_ref(url));
+        if gateway.limit_server.as_ref().is_some_and(|(limits, _)| limits == name) {
+            set(&mut cluster, "typed_extension_protocol_options", http2());
+        }
+        cluster
+    };
+    gateway.services().map(of).collect()
+}
+
+/// gRPC is HTTP/2, with TLS or without.
+fn http2() -> Value {
+    let options = json!({"explicit_http_config": {"http2_protocol_options": {}}});
+    json!({PROTOCOL: typed(PROTOCOL, options)})
 }
 
 fn name_of(cluster: &Value) -> &str {

@@ -30,7 +30,7 @@ pub(super) enum Meaning {
     Certificate,
     /// `auth.schemes` says it may be left out.
     Open,
-    /// Not yet; the words say what it is.
+    /// Nothing verifies it; the words say what it is.
     Unsupported(String),
     /// Its definition is broken, which has been reported.
     Broken,
@@ -334,15 +334,15 @@ impl Unverified {
         );
         let finding = match alone {
             0 => Diagnostic::warning(format!(
-                "callers cannot use the security scheme `{name}` ({kind}), which is not verified yet"
+                "callers cannot use the security scheme `{name}` ({kind}), which nothing verifies"
             ))
             .help(format!("the alternatives to it stay; or {decide}")),
             1 => Diagnostic::error(format!(
-                "the security scheme `{name}` ({kind}) cannot be verified yet, and here is no alternative to it"
+                "the security scheme `{name}` ({kind}) cannot be verified, and here is no alternative to it"
             ))
             .help(decide),
             many => Diagnostic::error(format!(
-                "the security scheme `{name}` ({kind}) cannot be verified yet, and in {many} places, of which this is \
+                "the security scheme `{name}` ({kind}) cannot be verified, and in {many} places, of which this is \
                  the first, there is no alternative to it"
             ))
             .help(decide),

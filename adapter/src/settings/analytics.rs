@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use enforcer_analytics::config::{AccessLogSink, Fields, LogSink, Metrics, Sampling};
+use enforcer_analytics::config::{AccessLogSink, Fields, LogSink, Metrics, Sampling, UnusualUse};
 use enforcer_core::units::{ByteSize, Span};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -20,6 +20,9 @@ pub struct Analytics {
     /// Which calls make an event. Absent: all.
     #[serde(default)]
     pub sampling: Sampling,
+    /// Marks calls by which a consumer's use of an API becomes unusual.
+    #[serde(default)]
+    pub unusual_use: Option<UnusualUse>,
     /// What events say.
     #[serde(default)]
     pub fields: Fields,

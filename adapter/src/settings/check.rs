@@ -42,18 +42,19 @@ fn listeners(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) {
                 .help("add one (`listeners: [{port: 8080}]`), or remove the key for `0.0.0.0:8080`"),
         );
     }
+    let admin = settings.defaults.admin.clone().unwrap_or_default();
     let mut taken = BTreeSet::new();
     for (index, listener) in settings.listeners.iter().enumerate() {
         let view = file.descend(["listeners", index.to_string().as_str()]);
-        let address = listener.address.parse::<IpAddr>();
-        if address.is_err() {
+        let address = listener.address.parse::<IpAddr>().ok();
+        if address.is_none() {
             findings.push(
                 Diagnostic::error(format!("`{}` is not an IP address", listener.address))
                     .at(view.descend(["address"]).place())
                     .help("write `0.0.0.0` for every IPv4 address of the machine, or `::` for every address"),
             );
         }
-        if address.is_ok_and(|address| !taken.insert((address, listener.port))) {
+        if address.is_some_and(|address| !taken.insert((address, listener.port))) {
             findings.push(
                 Diagnostic::error(format!(
                     "the port {} of `{}` is taken by another listener",
@@ -61,6 +62,17 @@ fn listeners(settings: &Settings, file: View<'_>, findings: &mut Diagnostics) {
                 ))
                 .at(view.descend(["port"]).place())
                 .help("give each listener an address or port of its own"),
+            );
+        }
+        let meets = |address: IpAddr, other: IpAddr| {
+            address == other || address.is_unspecified() || other.is_unspecified()
+        };
+        let meets_admin = |address| admin.address.parse().is_ok_and(|other| meets(address, other));
+        if listener.port != 0 && listener.port == admin.port && address.is_some_and(meets_admin) {
+            findings.push(
+                Diagnostic::error(format!("the port {} is that of Envoy's admin interface", listener.port))
+                    .at(view.descend(["port"]).place())
+                    .help("give the listener another, or the interface: `defaults: {admin: {port: 9902}}`"),
             );
         }
         if let Some(tls) =

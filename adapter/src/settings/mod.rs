@@ -2,11 +2,16 @@
 
 mod analytics;
 mod check;
+mod gates;
+mod limits;
 mod read;
 
 pub use analytics::{Analytics, Collector, Sink};
 pub use check::check;
 pub(crate) use check::check_cors;
+pub use gates::{Revocation, RevocationList};
+pub use limits::{LimitService, Limits};
+pub(crate) use read::read_value;
 pub use read::settings;
 
 use std::collections::BTreeMap;
@@ -20,7 +25,7 @@ use enforcer_core::{
     mode::Mode,
     units::{ByteSize, Span},
 };
-use enforcer_ratelimit::config::{Algorithm as Counting, Blocked, Headers, Policy, Tier};
+use enforcer_ratelimit::config::Tier;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -244,7 +249,7 @@ pub struct Auth {
     /// What operations need whose definition says nothing about security.
     #[serde(default)]
     pub default: Need,
-    /// What a security scheme of the definition means, by its name. Needed for types that are not verified yet.
+    /// What a security scheme of the definition means, by its name. Needed for types that nothing verifies.
     #[serde(default)]
     pub schemes: BTreeMap<String, Need>,
     /// Which of the scopes listed for an operation a token must have.
@@ -275,6 +280,9 @@ pub struct Auth {
     /// Who has a password, for the definitions' schemes of `http: basic`.
     #[serde(default)]
     pub basic: Option<Basic>,
+    /// Tokens and signed API keys that are refused although nothing else is wrong with them.
+    #[serde(default)]
+    pub revocation: Option<Revocation>,
     /// Whose client certificates are known, for the definitions' schemes of type `mutualTLS`.
     #[serde(default)]
     pub client_certificates: Option<ClientCertificates>,
@@ -336,30 +344,6 @@ pub struct Basic {
     /// Leave the password in the request for the backend.
     #[serde(default)]
     pub forward: bool,
-}
-
-/// Who may call how often.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, expecting = "a mapping such as `{policies: [...]}`")]
-pub struct Limits {
-    /// How requests are counted.
-    #[serde(default)]
-    pub algorithm: Counting,
-    /// How many counters are kept. Absent: 100,000.
-    #[serde(default)]
-    pub max_keys: Option<u32>,
-    /// How many bits of an IPv6 address count as one client. Absent: 64.
-    #[serde(default)]
-    pub ipv6_prefix: Option<u8>,
-    /// What answers say about limits.
-    #[serde(default)]
-    pub headers: Headers,
-    /// Who shares which allowance.
-    #[serde(default)]
-    pub policies: Vec<Policy>,
-    /// Who may not call at all.
-    #[serde(default)]
-    pub blocked: Vec<Blocked>,
 }
 
 /// Which API keys there are: those of a `list` or those at a `url`, and those that certain `issuers` sign.

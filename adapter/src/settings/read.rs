@@ -22,7 +22,7 @@ pub fn settings(document: &Document, findings: &mut Diagnostics) -> Option<Setti
 }
 
 /// Each mistake is reported, taken out, and the rest read again; so that one run shows them all.
-fn read_value<T: DeserializeOwned>(
+pub(crate) fn read_value<T: DeserializeOwned>(
     view: View<'_>,
     mut value: Value,
     findings: &mut Diagnostics,

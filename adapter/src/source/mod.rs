@@ -10,11 +10,27 @@ pub use refs::Library;
 pub use tree::{Document, Entry, Kind, Node, View};
 pub use yaml::to_yaml;
 
-use std::{fmt, ops::Range, path::Path, path::PathBuf, sync::Arc};
+use std::{fmt, fs::File, io::Read as _, ops::Range, path::Path, path::PathBuf, sync::Arc};
 
 use crate::diagnostic::Diagnostic;
 
 const BYTE_ORDER_MARK: &str = "\u{feff}";
+
+/// The largest file that is read. The largest definitions known have about ten megabytes.
+const MAX_BYTES: u64 = 64 << 20;
+
+/// Reads a file whole, unless it has no end; the error is one line for people.
+pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_BYTES.saturating_add(1)).read_to_end(&mut bytes))
+        .map_err(|error| crate::output::plain(&error))?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_BYTES) {
+        Ok(bytes)
+    } else {
+        Err(format!("it has more than {} MiB", MAX_BYTES >> 20))
+    }
+}
 
 /// A file's text and the name under which diagnostics show it.
 #[derive(PartialEq, Eq)]
@@ -33,8 +49,8 @@ impl Source {
     /// Reads a file that must be UTF-8, which JSON requires (RFC 8259 section 8.1) and YAML is in practice.
     pub fn read(path: &Path) -> Result<Arc<Self>, Diagnostic> {
         let name = path.display().to_string();
-        let bytes = std::fs::read(path).map_err(|error| {
-            Diagnostic::error(format!("cannot read `{name}`: {}", crate::output::plain(&error)))
+        let bytes = read_file(path).map_err(|error| {
+            Diagnostic::error(format!("cannot read `{name}`: {error}"))
                 .help("check the path; it is relative to the folder the command runs in")
         })?;
         // Editors on Windows like to begin files with a byte order mark; neither format needs one.

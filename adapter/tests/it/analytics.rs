@@ -14,6 +14,7 @@ analytics:
   region: eu-1
   metrics: {consumer: {claim: tier, values: [gold]}}
   sampling: {rate: 0.5, apis: [{api: pet-store, rate: 0.25}]}
+  unusual_use: {window: 1m}
   fields: {drop: [issuer], add: [{name: tenant, from: {header: x-tenant}}]}
   sinks:
   - otlp: {url: "http://collector:4318", batch: 50}

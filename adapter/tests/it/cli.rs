@@ -36,7 +36,7 @@ fn files_that_cannot_be_read() {
     let folder =
         Folder::new(&[("empty.yaml", ""), ("broken.yaml", "openapi: [3\ninfo: x\n"), ("text.yaml", "hello")]);
     folder.write("latin1.yaml", b"title: caf\xe9");
-    let all = ["check", "absent.yaml", "empty.yaml", "broken.yaml", "text.yaml", "latin1.yaml"];
+    let all = ["check", "absent.yaml", "empty.yaml", "broken.yaml", "text.yaml", "latin1.yaml", "/dev/zero"];
     assert_snapshot!(folder.transcript(&all));
 }
 
@@ -152,6 +152,9 @@ fn limits_that_cannot_hold() {
         "limits: {policies: [{name: a, key: [{claim: plan}], tier: Gold, tier_from: {claim: tier}}]}",
         "limits: {blocked: [{name: a, when: [{part: client_ip, is: {cidr: 10.0.0.0/33}}]}]}",
         "limits: {max_keys: 4000000000}",
+        "limits: {policies: [{name: a, key: [client_ip], tier: Gold, shared: true}]}",
+        "limits: {service: {url: 'ratelimit:8081'}}",
+        "limits: {service: {url: 'http://ratelimit:8081', timeout: 0s}}",
     ] {
         insta::allow_duplicates! {
             insta::with_settings!({snapshot_suffix => insta_name(mistake)}, {
@@ -195,6 +198,13 @@ fn settings_that_are_missing_or_wrong() {
         "-c",
         "absent.yaml"
     ]));
+}
+
+#[test]
+fn a_listener_on_the_port_of_the_admin_interface() {
+    assert_snapshot!(check_with(&format!(
+        "{ISSUER}listeners: [{{port: 9901}}, {{address: 192.0.2.1, port: 9901}}]\n"
+    )));
 }
 
 #[test]
@@ -313,6 +323,30 @@ auth:
   basic: {htpasswd: users.htpasswd, budget: 50ms}
   client_certificates: {known: [{sha256: '0707070707070707070707070707070707070707070707070707070707070707', consumer: acme}]}
 listeners: [{port: 8443, tls: {certificate: tls.crt, key: tls.key}}]
+defaults: {modules: /opt/enforcer, ca_file: /etc/ssl/ca.pem}
+";
+
+/// Each setting reaches the filter, with the cluster of the server that it names.
+#[test]
+fn what_holds_for_genuine_credentials() {
+    let folder = Folder::new(&[("api.yaml", PETS), ("enforcer.yaml", GATES)]);
+    let output = folder.run(&["build", "api.yaml", "-t", "envoy-filters", "-o", "out"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let filters = folder.read("out/http_filters.yaml");
+    let (_, configuration) = filters.split_once("\"revocation\"").unwrap();
+    assert_snapshot!(configuration);
+    folder.write(
+        "enforcer.yaml",
+        GATES.replace("poll: 5s", "poll: 1ms").replace("https://list", "http://list"),
+    );
+    assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
+}
+
+const GATES: &str = "issuers:
+- issuer: https://a.example.com
+  jwks: https://a.example.com/jwks
+auth:
+  revocation: {tokens: [{jti: stolen}], list: {url: 'https://list.example.com/revoked', poll: 5s}}
 defaults: {modules: /opt/enforcer, ca_file: /etc/ssl/ca.pem}
 ";
 

@@ -5,9 +5,15 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::Command,
+    sync::Mutex,
+    time::Duration,
 };
 
-use enforcer_testbed::{EchoBackend, Envoy, EnvoyBinary, Issuer, RawClient, Request, ReservedPort, Response};
+use enforcer_core::protobuf::{Message, Value, fields};
+use enforcer_testbed::{
+    EchoBackend, Envoy, EnvoyBinary, GrpcReply, GrpcServer, Issuer, RawClient, Request, ReservedPort,
+    Response,
+};
 
 use crate::{envoy::module, folder::ENFORCER};
 
@@ -20,6 +26,7 @@ struct Example {
     /// Behind the cluster that has our name by chance.
     other: EchoBackend,
     issuer: Issuer,
+    limits: GrpcServer,
     public: ReservedPort,
     internal: ReservedPort,
 }
@@ -45,6 +52,7 @@ impl Example {
             backend: EchoBackend::start().unwrap(),
             other: EchoBackend::start().unwrap(),
             issuer: Issuer::start().unwrap().named("https://idp.example.com"),
+            limits: limit_service(2),
             public: ReservedPort::new().unwrap(),
             internal: ReservedPort::new().unwrap(),
         };
@@ -64,6 +72,7 @@ impl Example {
             ("3000", self.backend.address()),
             ("3001", self.other.address()),
             ("9000", self.issuer.address()),
+            ("8081", self.limits.address()),
         ];
         let mut text = text.to_owned();
         for (old, new) in ports {
@@ -112,6 +121,26 @@ impl Example {
     fn public(&self, request: &Request) -> Response {
         RawClient::new(self.public.address()).send(request).unwrap()
     }
+}
+
+/// A rate limit service that has so many hits for whoever asks.
+fn limit_service(hits: u64) -> GrpcServer {
+    let left = Mutex::new(hits);
+    let answer = move |request: &[u8]| {
+        let asked = fields(request).find_map(|field| match field {
+            Ok((3, Value::Uint(hits))) => Some(hits),
+            _ => None,
+        });
+        let mut left = left.lock().unwrap();
+        let rest = left.checked_sub(asked.unwrap_or(1));
+        *left = rest.unwrap_or(*left);
+        let code = if rest.is_some() { 1 } else { 2 };
+        let reset = Message::default().uint(1, 3_600);
+        let status = Message::default().uint(1, code).uint(3, *left).bytes(4, reset.as_ref());
+        let reply = Message::default().uint(1, code).bytes(2, status.as_ref());
+        GrpcReply::Message(reply.into_bytes(), Duration::ZERO)
+    };
+    GrpcServer::start_on(0, answer).unwrap()
 }
 
 fn source(name: &str) -> PathBuf {
@@ -184,6 +213,22 @@ fn rate_limits() {
     let stats = envoy.stats().unwrap();
     assert_eq!(stats["wasmcustom.enforcer.ratelimit.unknown_tier"], 5);
     assert_eq!(stats["wasmcustom.enforcer.ratelimit.refused.blocked"], 1);
+}
+
+#[test]
+fn shared_limits() {
+    let Some(example) = Example::new("shared-limits") else { return };
+    let first = example.follow_the_readme();
+    // Another Envoy with the same configuration, but for its port.
+    let text = fs::read_to_string(example.folder.join("out/envoy.yaml")).unwrap();
+    let (public, internal) = (example.public.address().port(), example.internal.address().port());
+    let text = text.replace(&format!("port_value: {public}"), &format!("port_value: {internal}"));
+    let second = example.binary.options(text).current_dir(&example.folder).start().unwrap();
+    let client = RawClient::new(example.internal.address());
+    let request = Request::get("/v1/pets").header("x-tenant", "acme");
+    assert_eq!(client.send(&request).unwrap().status, 429, "it is one limit");
+    let asked = |envoy: &Envoy| envoy.stats().unwrap()["wasmcustom.enforcer.ratelimit.service.asked"];
+    assert_eq!((asked(&first), asked(&second)), (2, 1));
 }
 
 #[test]

@@ -17,10 +17,13 @@ mod envoy;
 mod examples;
 #[cfg(test)]
 mod folder;
+mod imports;
 #[cfg(test)]
 mod observability;
 #[cfg(test)]
 mod oidc;
+#[cfg(test)]
+mod report;
 #[cfg(test)]
 mod routes;
 #[cfg(test)]

@@ -25,6 +25,9 @@ pub struct AnalyticsConfig {
     /// Which calls make an event. Metrics count all of them.
     #[serde(default, skip_serializing_if = "defaults::is_default")]
     pub sampling: Sampling,
+    /// Marks calls by which a consumer's use of an API becomes unusual. Absent: nobody is watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unusual_use: Option<UnusualUse>,
     /// What events say.
     #[serde(default, skip_serializing_if = "defaults::is_default")]
     pub fields: Fields,
@@ -187,6 +190,25 @@ pub struct ConsumerClass {
     pub claim: String,
     /// Its values; any other is `other`.
     pub values: Vec<String>,
+}
+
+/// Compares how each consumer uses each API with what is usual: the number of calls, the part that fails, the networks
+/// that they come from, and their size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UnusualUse {
+    /// What is compared: a window with the 48 before it. Nothing is unusual before 12 of them are known.
+    #[serde(default = "defaults::window", skip_serializing_if = "defaults::is_window")]
+    pub window: Span,
+    /// How many consumers are watched, counted once for each API that they use, on each worker: a kilobyte each.
+    #[serde(default = "defaults::max_consumers", skip_serializing_if = "defaults::is_max_consumers")]
+    pub max_consumers: usize,
+}
+
+impl Default for UnusualUse {
+    fn default() -> Self {
+        Self { window: defaults::window(), max_consumers: defaults::max_consumers() }
+    }
 }
 
 /// Which calls make an event. The same call is chosen everywhere: the trace id decides, else the request id.

@@ -7,13 +7,13 @@ use std::{rc::Rc, time::Duration};
 
 use enforcer_core::identity::{Called, Caller, Part};
 
-use crate::{config::Fields, fault::Fault, privacy};
+use crate::{config::Fields, fault::Fault, privacy, unusual::Unusual};
 
 /// What stands for something that is not known, as in Choreo Connect.
 pub const UNKNOWN: &str = "UNKNOWN";
 
 /// The names of all fields, those of `properties` last.
-pub const FIELDS: [&str; 48] = [
+pub const FIELDS: [&str; 51] = [
     "eventType",
     "requestTimestamp",
     "correlationId",
@@ -53,6 +53,9 @@ pub const FIELDS: [&str; 48] = [
     "scopes",
     "limit",
     "shadow",
+    "unusual",
+    "unusualValue",
+    "unusualUsual",
     "details",
     "responseFlags",
     "traceId",
@@ -101,6 +104,7 @@ pub struct Event {
     pub details: Box<str>,
     /// The detail of a refusal that was not carried out.
     pub shadow: Box<str>,
+    pub unusual: Option<Unusual>,
     /// ISO 3166, two letters.
     pub country: Option<[u8; 2]>,
     /// Of each added field that is there: its position in the configuration, and its value.
@@ -226,6 +230,11 @@ impl Event {
         }
         shown.told("limit", self.limit());
         shown.told("shadow", &self.shadow);
+        if let Some(Unusual { kind, value, usual }) = self.unusual {
+            shown.text("unusual", kind.name());
+            shown.number("unusualValue", value);
+            shown.number("unusualUsual", usual);
+        }
         shown.told("details", &self.details);
         if self.flags != 0 {
             shown.number("responseFlags", self.flags);
@@ -385,6 +394,7 @@ mod tests {
             caller: Part::new(caller),
             details: "enforcer_ratelimit_api".into(),
             shadow: "d".into(),
+            unusual: Some(Unusual { kind: crate::unusual::Kind::Rate, value: 9, usual: 1 }),
             flags: 1,
             trace: Some(([1; 16], [1; 8])),
             protocol: "HTTP/2",

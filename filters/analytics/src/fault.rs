@@ -5,7 +5,7 @@
 //! reached, or the HTTP status. A call failed when something before the backend answered it with an error, or the
 //! connection to the backend broke. An error that the backend itself answered is a response.
 
-use enforcer_core::identity::Identity;
+use enforcer_core::{fault as catalogue, identity::Identity};
 
 /// A failed call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,7 @@ const AUTHENTICATION: &str = "AUTHENTICATION_FAILURE";
 const AUTHORIZATION: &str = "AUTHORIZATION_FAILURE";
 const NOT_FOUND: &str = "RESOURCE_NOT_FOUND";
 const BLOCKED: &str = "BLOCKED";
+const BURST: &str = "BURST_CONTROL_LIMIT_EXCEEDED";
 const TIMEOUT: &str = "CONNECTION_TIMEOUT";
 const SUSPENDED: &str = "CONNECTION_SUSPENDED";
 
@@ -89,9 +90,9 @@ impl Ending<'_> {
     /// A refusal by one of our filters, by its detail.
     fn ours(&self) -> Fault {
         let word = self.details.strip_prefix(OURS).unwrap_or_default();
-        match word.split('_').next().unwrap_or_default() {
-            "ratelimit" | "limit" | "throttled" => throttled(word, self.status),
-            "auth" => self.refused(word),
+        match word.split_once('_') {
+            Some(("ratelimit", level)) => throttled(level, self.status),
+            Some(("auth", _)) => self.refused(word),
             _ => {
                 let message = match self.status {
                     404 => NOT_FOUND,
@@ -166,22 +167,23 @@ impl Ending<'_> {
     }
 }
 
-/// A limit, by the words of its detail: Choreo Connect's levels and codes.
-fn throttled(word: &str, status: u16) -> Fault {
-    /// The more special word first.
-    const LEVELS: [(&str, &str, u32); 9] = [
-        ("blocked", BLOCKED, 900_805),
-        ("hard", "HARD_LIMIT_EXCEEDED", 900_801),
-        ("burst", "BURST_CONTROL_LIMIT_EXCEEDED", 900_807),
-        ("custom", "CUSTOM_POLICY_LIMIT_EXCEEDED", 900_806),
-        ("subscription", "SUBSCRIPTION_LIMIT_EXCEEDED", 900_804),
-        ("application", "APPLICATION_LEVEL_LIMIT_EXCEEDED", 900_803),
-        ("operation", "RESOURCE_LEVEL_LIMIT_EXCEEDED", 900_802),
-        ("resource", "RESOURCE_LEVEL_LIMIT_EXCEEDED", 900_802),
-        ("api", "API_LEVEL_LIMIT_EXCEEDED", 900_800),
-    ];
-    let level = LEVELS.iter().find(|(level, ..)| word.split('_').any(|part| part == *level));
-    let (message, code) = level.map_or((OTHER, status.into()), |(_, message, code)| (*message, *code));
+/// A refusal of the rate limit filter, by the level in its detail; the code is that of its answer.
+fn throttled(level: &str, status: u16) -> Fault {
+    let (message, code) = match level {
+        "blocked" => (BLOCKED, catalogue::BLOCKED),
+        "api" => ("API_LEVEL_LIMIT_EXCEEDED", catalogue::THROTTLED_API),
+        "resource" => ("RESOURCE_LEVEL_LIMIT_EXCEEDED", catalogue::THROTTLED_RESOURCE),
+        "subscription" => ("SUBSCRIPTION_LIMIT_EXCEEDED", catalogue::THROTTLED_SUBSCRIPTION),
+        "subscription_burst" => (BURST, catalogue::THROTTLED_SUBSCRIPTION_BURST),
+        "application" => ("APPLICATION_LEVEL_LIMIT_EXCEEDED", catalogue::THROTTLED_APPLICATION),
+        "application_burst" => (BURST, catalogue::THROTTLED_APPLICATION_BURST),
+        "custom" => ("CUSTOM_POLICY_LIMIT_EXCEEDED", catalogue::THROTTLED_CUSTOM),
+        "contended" => (OTHER, catalogue::THROTTLE_UNAVAILABLE),
+        // Nothing was used up: it is not known who calls.
+        "identity_unreadable" => return Fault { kind: Kind::Auth, message: OTHER, code: 900_900 },
+        _ => return Fault { kind: Kind::Throttled, message: OTHER, code: status.into() },
+    };
+    let code = code.code.parse().unwrap_or(status.into());
     Fault { kind: Kind::Throttled, message, code }
 }
 
@@ -214,7 +216,10 @@ mod tests {
         assert_eq!(fault(404, 0, "enforcer_no_operation"), Some(("OTHER", "RESOURCE_NOT_FOUND", 404)));
         let limit = |word, code| Some(("THROTTLED", word, code));
         assert_eq!(fault(429, 0, "enforcer_ratelimit_api"), limit("API_LEVEL_LIMIT_EXCEEDED", 900_800));
-        assert_eq!(fault(403, 0, "enforcer_ratelimit_blocked_api"), limit("BLOCKED", 900_805));
+        assert_eq!(fault(403, 0, "enforcer_ratelimit_blocked"), limit("BLOCKED", 900_805));
+        let burst = limit("BURST_CONTROL_LIMIT_EXCEEDED", 900_809);
+        assert_eq!(fault(429, 0, "enforcer_ratelimit_application_burst"), burst);
+        assert_eq!(fault(500, 0, "enforcer_ratelimit_identity_unreadable"), auth("OTHER", 900_900));
         assert_eq!(fault(429, 0, "enforcer_ratelimit_something"), limit("OTHER", 429));
     }
 

@@ -20,6 +20,7 @@ pub mod sampling;
 pub mod sender;
 pub mod sinks;
 pub mod targets;
+pub mod unusual;
 
 use std::{mem, time::Duration};
 
@@ -32,7 +33,7 @@ use enforcer_core::{
 
 use crate::{
     agent::{Agent, Agents},
-    config::{AnalyticsConfig, From},
+    config::{AnalyticsConfig, ClientIp, From},
     event::Event,
     fault::Ending,
     metrics::{Call, Metrics},
@@ -41,6 +42,7 @@ use crate::{
     sampling::Sampler,
     sinks::Sinks,
     targets::Targets,
+    unusual::{Unusual, Use, Watch},
 };
 
 /// How much of a text that others choose is taken, in bytes.
@@ -54,6 +56,7 @@ pub struct Analytics {
     renderer: Renderer,
     sinks: Sinks,
     metrics: Option<Metrics>,
+    watch: Option<Watch>,
     agents: Agents,
 }
 
@@ -78,6 +81,7 @@ impl Filter for Analytics {
             targets: Targets::new(&mem::take(&mut config.apis))?,
             sinks: Sinks::new(Self::NAME, mem::take(&mut config.sinks))?,
             metrics: config.metrics.map(Metrics::new).transpose()?,
+            watch: config.unusual_use.map(Watch::new).transpose()?,
             renderer: Renderer { fields: config.fields, region: config.region },
             agents: Agents::default(),
         })
@@ -100,10 +104,10 @@ impl Filter for Analytics {
 
     fn on_log(&mut self, exchange: Exchange, call: &CallSummary<'_>, cx: &mut Cx<'_>) {
         let events = !self.sinks.is_empty();
-        if !events && self.metrics.is_none() {
+        if !events && self.metrics.is_none() && self.watch.is_none() {
             return;
         }
-        let values = reading::read(cx, events);
+        let values = reading::read(cx, events || self.watch.is_some());
         let reading = Reading::of(&values);
         let identity = cx.identity().ok().flatten();
         let details = call.answered.map_or(reading.details, |detail| detail.as_str().as_bytes());
@@ -123,6 +127,7 @@ impl Filter for Analytics {
             };
             metrics.count(&call, cx.host);
         }
+        let unusual = self.watch(&called, &identity, &reading, cx);
         if !events {
             return;
         }
@@ -130,7 +135,12 @@ impl Filter for Analytics {
         let trace = headers.get("traceparent").and_then(sampling::trace);
         let trace_id = trace.as_ref().map(|(trace, _)| trace);
         let id = headers.get("x-request-id").unwrap_or_default();
-        let Some(rate) = self.sampler.choose(&called, fault.is_some(), trace_id, id) else {
+        // What is unusual is told whatever sampling says.
+        let rate = match unusual {
+            Some(_) => Some(1.0),
+            None => self.sampler.choose(&called, fault.is_some(), trace_id, id),
+        };
+        let Some(rate) = rate else {
             return cx.host.count("enforcer.analytics.sampled_out", 1);
         };
         let started = cx.host.now().saturating_sub(Duration::from_nanos(reading.duration));
@@ -140,6 +150,7 @@ impl Filter for Analytics {
             fault,
             from_backend,
             shadow,
+            unusual,
             details,
             rate,
             trace,
@@ -159,7 +170,7 @@ impl Filter for Analytics {
             Background::Fetched(key, reply) if key.filter == Self::NAME => {
                 self.sinks.on_answer(key.id, reply, &self.renderer, cx);
             }
-            Background::Fetched(..) => {}
+            Background::Fetched(..) | Background::Answered(..) => {}
             Background::Draining => self.sinks.drain(&self.renderer, cx),
         }
     }
@@ -184,6 +195,28 @@ impl Analytics {
         };
         let called = exchange.called.clone().or_else(find).unwrap_or_default();
         (called, Identity::default())
+    }
+
+    /// Whether this call makes its consumer's use unusual.
+    fn watch(
+        &mut self,
+        called: &Called,
+        identity: &Identity,
+        reading: &Reading<'_>,
+        cx: &Cx<'_>,
+    ) -> Option<Unusual> {
+        let watch = self.watch.as_mut()?;
+        let caller = &identity.caller;
+        let call = Use {
+            consumer: if caller.consumer.is_empty() { &caller.subject } else { &caller.consumer },
+            api: &called.api,
+            failed: reading.status >= 400 || reading.status == 0,
+            network: &privacy::client_ip(reading.source, ClientIp::Network),
+            bytes: reading.request_bytes.saturating_add(reading.response_bytes),
+        };
+        let unusual = watch.see(&call, cx.host.now())?;
+        cx.host.count(unusual.kind.counter(), 1);
+        Some(unusual)
     }
 
     /// What Envoy tells of a call.

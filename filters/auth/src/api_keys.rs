@@ -19,6 +19,7 @@ use crate::{
     net::{self, Network},
     refusal::{Claimed, KeyProblem, Refusal},
     remote::{Document, Kind, Remote},
+    revocation::Fingerprints,
     source::Sources,
     token::Form,
     verifier::{self, Verifier},
@@ -80,8 +81,8 @@ struct ApiKey {
 /// What came of a scheme's place in a request.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Who calls, and which backend the key is for.
-    Good(Part<Caller>, KeyType),
+    /// Who calls, which backend the key is for, and of a signed key, by what it may be revoked.
+    Good(Part<Caller>, KeyType, Fingerprints),
     Refused(Refusal, Claimed),
     /// The list, or what would verify the key, is being fetched.
     Wait(FetchKey, Duration),
@@ -156,7 +157,7 @@ impl ApiKeys {
         };
         if let Some(key) = self.listed.as_ref().and_then(|listed| listed.find(key, cx)) {
             return match key.check(api, cx) {
-                Ok(()) => Outcome::Good(key.caller.clone(), KeyType::default()),
+                Ok(()) => Outcome::Good(key.caller.clone(), KeyType::default(), Fingerprints::default()),
                 Err(problem) => problem.into(),
             };
         }
@@ -169,7 +170,7 @@ impl ApiKeys {
                     let grants = key.grants.as_ref().ok_or(KeyProblem::Unknown);
                     grants
                         .and_then(|grants| grants.check(kind, api, cx))
-                        .map_or_else(Into::into, |caller| Outcome::Good(caller, key_type))
+                        .map_or_else(Into::into, |caller| Outcome::Good(caller, key_type, key.prints))
                 }
                 verifier::Outcome::Refused(refusal, claimed) => Outcome::Refused(refusal, claimed),
                 verifier::Outcome::Wait(on, deadline) => Outcome::Wait(on, deadline),
@@ -357,7 +358,7 @@ impl ApiKey {
 }
 
 /// Two digits a byte, in upper or lower case.
-fn from_hex(text: &str) -> Option<[u8; 32]> {
+pub fn from_hex(text: &str) -> Option<[u8; 32]> {
     let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return None };
     let mut bytes = [0; 32];
     if pairs.len() != bytes.len() {

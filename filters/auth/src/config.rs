@@ -13,11 +13,13 @@ mod basic;
 mod certificates;
 mod defaults;
 mod introspection;
+mod revocation;
 
 pub use api_keys::{ApiKey, ApiKeyList, ApiKeyScheme, ApiKeys, KeySource, KeyType, ListedKeys};
 pub use basic::Basic;
 pub use certificates::{CertificateSource, ClientCertificates, KnownCertificate, PemHeader, TrustedProxies};
 pub use introspection::{Introspection, IntrospectionClient};
+pub use revocation::{Revocation, RevocationList, RevokedToken, Unavailable};
 
 /// Configuration of the auth filter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +35,9 @@ pub struct AuthConfig {
     /// Names and passwords.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub basic: Option<Basic>,
+    /// Tokens and signed API keys that are refused although nothing else is wrong with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<Revocation>,
     /// Client certificates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificates: Option<ClientCertificates>,

@@ -21,12 +21,15 @@ use crate::{
     key_type::KeyType,
     policy::{Alternatives, Policy, Target},
     refusal::{Claimed, KeyProblem, PasswordProblem, Refusal},
+    revocation::{Fingerprints, Revocation, Standing},
     source::{Carried, Removal, Several, Sources},
     verifier::{Outcome, Verified, Verifier},
 };
 
 /// Fetches for API keys are named from here on, those of issuers' keys from zero.
 pub const API_KEYS: u32 = 1 << 31;
+/// The fetch of the list of revoked tokens.
+pub const REVOCATION: u32 = 5 << 28;
 
 /// Everything that callers can show.
 #[derive(Debug)]
@@ -36,6 +39,7 @@ pub struct Credentials {
     pub forward_token: bool,
     pub api_keys: Option<ApiKeys>,
     pub basic: Option<Basic>,
+    pub revocation: Option<Revocation>,
     pub certificates: Certificates,
 }
 
@@ -193,11 +197,18 @@ impl Credentials {
                 Ok(Some(carried)) => match self.verifier.verify(carried.text, cx, asking.may_wait) {
                     Outcome::Verified(verified) => {
                         let bound = verified.bound.as_ref();
-                        if bound.is_none_or(|fingerprint| self.certificates.is_shown(fingerprint, cx)) {
-                            asking.token = Some(Bearer { verified, carried });
+                        let standing = if bound.is_none_or(|print| self.certificates.is_shown(print, cx)) {
+                            self.standing(verified.prints, asking.may_wait, cx)
                         } else {
-                            let claimed = verified.claimed();
-                            asking.no_token = Some(Refused { refusal: Refusal::Bound, claimed });
+                            Err(Stop::refused(Refusal::Bound, Claimed::default()))
+                        };
+                        match standing {
+                            Ok(()) => asking.token = Some(Bearer { verified, carried }),
+                            Err(Stop::Refused(refused)) => {
+                                let claimed = verified.claimed();
+                                asking.no_token = Some(Refused { claimed, ..*refused });
+                            }
+                            Err(wait @ Stop::Wait(..)) => return Err(wait),
                         }
                     }
                     Outcome::Refused(refusal, claimed) => {
@@ -221,9 +232,22 @@ impl Credentials {
     ) -> Result<(Part<Caller>, KeyType), Stop> {
         let Some(keys) = &mut self.api_keys else { return Err(KeyProblem::Missing.into()) };
         match keys.find(scheme, asking.policy.api(asking.target), cx, asking.may_wait) {
-            api_keys::Outcome::Good(key, key_type) => Ok((key, key_type)),
+            api_keys::Outcome::Good(key, key_type, prints) => {
+                self.standing(prints, asking.may_wait, cx)?;
+                Ok((key, key_type))
+            }
             api_keys::Outcome::Refused(refusal, claimed) => Err(Stop::refused(refusal, claimed)),
             api_keys::Outcome::Wait(on, deadline) => Err(Stop::Wait(on, deadline)),
+        }
+    }
+
+    /// Whether a genuine credential has not been revoked.
+    fn standing(&mut self, prints: Fingerprints, may_wait: bool, cx: &mut Cx<'_>) -> Result<(), Stop> {
+        let Some(revocation) = &mut self.revocation else { return Ok(()) };
+        match revocation.check(prints, cx, may_wait) {
+            Standing::Good => Ok(()),
+            Standing::Refused(refusal) => Err(Stop::refused(refusal, Claimed::default())),
+            Standing::Wait(on, deadline) => Err(Stop::Wait(on, deadline)),
         }
     }
 
@@ -254,9 +278,16 @@ impl Credentials {
         if let Some(keys) = &mut self.api_keys {
             keys.on_tick(cx);
         }
+        if let Some(revocation) = &mut self.revocation {
+            revocation.on_tick(cx);
+        }
     }
 
     pub fn on_fetched(&mut self, id: u32, reply: Result<&HttpReply, CalloutError>, cx: &mut Cx<'_>) {
+        if id == REVOCATION {
+            self.revocation.iter_mut().for_each(|revocation| revocation.on_fetched(reply, cx));
+            return;
+        }
         match &mut self.api_keys {
             Some(keys) if id >= API_KEYS => keys.on_fetched(id, reply, cx),
             _ => self.verifier.on_fetched(id, reply, cx),

@@ -27,6 +27,7 @@ pub mod pem;
 pub mod policy;
 pub mod refusal;
 pub mod remote;
+pub mod revocation;
 pub mod signature;
 pub mod source;
 pub mod token;
@@ -52,9 +53,10 @@ use crate::{
     basic::Basic,
     certificates::Certificates,
     config::{ApiKeyList, AuthConfig, Jwks},
-    credentials::{API_KEYS, Admitted, Credentials, Refused, Verdict},
+    credentials::{API_KEYS, Admitted, Credentials, REVOCATION, Refused, Verdict},
     key_type::{CLUSTER_HEADER, KeyType},
     policy::{Offered, Policy, Target, Wanted},
+    revocation::Revocation,
     source::Sources,
     token::Form,
     verifier::Verifier,
@@ -109,6 +111,8 @@ impl Filter for Auth {
         };
         let certificates = config.client_certificates.take().map(Certificates::new).transpose();
         let certificates = certificates.map_err(|error| error.under("client_certificates"))?;
+        let fetch = FetchKey { filter: Self::NAME, id: REVOCATION };
+        let revocation = config.revocation.take().map(|config| Revocation::new(fetch, config)).transpose();
         let sources = Sources::new(mem::take(&mut config.token_sources));
         Ok(Self {
             clusters,
@@ -122,6 +126,7 @@ impl Filter for Auth {
                 forward_token: config.forward_token,
                 api_keys,
                 basic,
+                revocation: revocation.map_err(|error| error.under("revocation"))?,
                 certificates: certificates.unwrap_or_default(),
                 verifier: Verifier::new(
                     FetchKey { filter: Self::NAME, id: 0 },
@@ -163,7 +168,7 @@ impl Filter for Auth {
             Background::Fetched(key, reply) if key.filter == Self::NAME => {
                 self.credentials.on_fetched(key.id, reply, cx);
             }
-            Background::Fetched(..) | Background::Draining => {}
+            Background::Fetched(..) | Background::Answered(..) | Background::Draining => {}
         }
     }
 }
@@ -257,10 +262,12 @@ fn clusters(config: &AuthConfig) -> impl Iterator<Item = &String> {
         Jwks::Inline(_) | Jwks::Pem(_) => None,
     });
     let listed = config.api_keys.iter().filter_map(|keys| keys.listed.as_ref());
-    issuers.chain(listed.filter_map(|listed| match &listed.keys {
+    let listed = listed.filter_map(|listed| match &listed.keys {
         ApiKeyList::Remote(document) => Some(&document.cluster),
         ApiKeyList::Inline(_) => None,
-    }))
+    });
+    let revoked = config.revocation.iter().filter_map(|revocation| Some(&revocation.list.as_ref()?.cluster));
+    issuers.chain(listed).chain(revoked)
 }
 
 /// Choreo Connect's answer to an OPTIONS request that the API does not define.

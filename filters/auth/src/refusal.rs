@@ -41,6 +41,8 @@ pub enum Refusal {
     /// Only the holder of some key may use the token (`cnf`), and whoever sent it has not shown it.
     Bound,
     Revoked,
+    /// There is no list of revoked tokens to look in.
+    RevocationUnavailable,
     RequiredClaim {
         name: String,
     },
@@ -209,6 +211,7 @@ impl Refusal {
             Self::Kind => named!("auth_type_refused"),
             Self::Bound => named!("auth_token_bound"),
             Self::Revoked => named!("auth_token_revoked"),
+            Self::RevocationUnavailable => named!("auth_revocation_unavailable"),
             Self::RequiredClaim { .. } => named!("auth_claim_refused"),
             Self::TooOld { .. } => named!("auth_token_too_old"),
             Self::Expired { .. } => named!("auth_token_expired"),
@@ -306,15 +309,17 @@ impl Refusal {
             Self::ApiKey(KeyProblem::Unavailable) => {
                 (fault::KEYS_UNAVAILABLE, "The API key cannot be verified at the moment".into())
             }
-            Self::KeysUnavailable | Self::IntrospectionUnavailable | Self::Busy => {
-                (fault::KEYS_UNAVAILABLE, "The token cannot be verified at the moment".into())
-            }
+            Self::KeysUnavailable
+            | Self::IntrospectionUnavailable
+            | Self::RevocationUnavailable
+            | Self::Busy => (fault::KEYS_UNAVAILABLE, "The token cannot be verified at the moment".into()),
         };
         let fault = Fault::new(code, description, self.detail());
         match self {
             Self::Path(_) | Self::NoOperation => fault,
             Self::KeysUnavailable
             | Self::IntrospectionUnavailable
+            | Self::RevocationUnavailable
             | Self::Busy
             | Self::Password(PasswordProblem::Busy)
             | Self::ApiKey(KeyProblem::Unavailable) => fault.with_header("retry-after", "1"),
@@ -379,7 +384,8 @@ impl fmt::Display for Refusal {
             Self::Signature => f.write_str("the signature does not fit the key"),
             Self::Kind => f.write_str("its `typ` is not that of an access token of this issuer"),
             Self::Bound => f.write_str("it is bound to a key (`cnf`) that the caller has not shown"),
-            Self::Revoked => f.write_str("its `jti` is among the revoked"),
+            Self::Revoked => f.write_str("it is among the revoked"),
+            Self::RevocationUnavailable => f.write_str("the list of revoked tokens is not available"),
             Self::RequiredClaim { name } => {
                 write!(f, "the required claim `{name}` is missing or has another value")
             }

@@ -20,7 +20,7 @@ use crate::config::RemoteDocument;
 
 mod attempt;
 
-use attempt::{Attempt, FIRST_RETRY};
+pub use attempt::{Attempt, FIRST_RETRY};
 
 /// Layout version of what is kept in shared data.
 const LAYOUT: u32 = 3;

@@ -20,6 +20,7 @@ use crate::{
     key_type::KeyType,
     keys::{Keys, Lookup},
     refusal::{Claimed, Refusal},
+    revocation::Fingerprints,
     source::is_token_byte,
     token::{Form, Malformed, Token},
     wso2::Grants,
@@ -64,6 +65,8 @@ pub struct Verified {
     pub key_type: KeyType,
     /// Of an API key: what it may be used for.
     pub grants: Option<Grants>,
+    /// By what it may be revoked.
+    pub prints: Fingerprints,
     kid: Option<String>,
     /// The keys that it was verified with: when others are in use, it must be verified again.
     generation: u32,
@@ -117,6 +120,9 @@ impl Verifier {
                 "none: with keys that Envoy cannot use, no token could pass",
             )
         })?;
+        if config.max_token.as_usize() == 0 {
+            return Err(ConfigError::at("max_token", "`0B`: no token could pass"));
+        }
         let mut by_name = HashMap::new();
         let mut issuers = Vec::with_capacity(config.issuers.len());
         for (index, issuer) in config.issuers.into_iter().enumerate() {
@@ -262,7 +268,8 @@ impl Verifier {
         let kid = jws.header.kid.clone();
         let bound = claims::bound(claims)?;
         let key_type = KeyType::of_claims(claims);
-        Ok((Verified { issuer, caller, headers, bound, key_type, grants, kid, generation }, expires))
+        let prints = Fingerprints::of(claims.get("jti").and_then(Value::as_str), jws.signed.as_bytes());
+        Ok((Verified { issuer, caller, headers, bound, key_type, grants, prints, kid, generation }, expires))
     }
 
     /// Remembers what an authorization server says of a token.
@@ -286,6 +293,8 @@ impl Verifier {
                 let headers = claim_headers(config, &caller);
                 let caller = Part::new(caller);
                 let key_type = KeyType::of_claims(&claims);
+                // No part of such a token can be told from its signature; one that is a JWT is known by both.
+                let prints = Fingerprints::of(claims.get("jti").and_then(Value::as_str), signed_part(&token));
                 let verified = Verified {
                     issuer: *issuer,
                     caller,
@@ -293,6 +302,7 @@ impl Verifier {
                     bound,
                     key_type,
                     grants: None,
+                    prints,
                     kid: None,
                     generation: 0,
                 };
@@ -320,6 +330,15 @@ impl Verifier {
         if let Some(issuer) = issuer {
             issuer.keys.on_fetched(reply, cx);
         }
+    }
+}
+
+/// What is signed of a token in three parts; all of any other.
+fn signed_part(token: &[u8]) -> &[u8] {
+    let mut dots = token.iter().enumerate().filter(|(_, byte)| **byte == b'.').map(|(at, _)| at);
+    match (dots.next(), dots.next(), dots.next()) {
+        (Some(_), Some(end), None) => token.get(..end).unwrap_or(token),
+        _ => token,
     }
 }
 
@@ -362,6 +381,15 @@ fn is_asked_about(token: &Result<Token<'_>, Malformed>, issuer: Option<&Trusted>
 
 impl Trusted {
     fn new(fetch: FetchKey, config: Issuer) -> Result<Self, ConfigError> {
+        if config.issuer.is_empty() {
+            return Err(ConfigError::at("issuer", "empty; write the `iss` of its tokens"));
+        }
+        if let Some(index) = config.audiences.iter().position(String::is_empty) {
+            return Err(ConfigError::at(
+                format!("audiences[{index}]"),
+                "empty; write an `aud` of the tokens",
+            ));
+        }
         if let Some(bad) = config.claim_headers.iter().find(|mapping| !may_carry_claim(&mapping.header)) {
             let problem = format!("`{}` is not a header that can carry a claim", bad.header);
             return Err(ConfigError::at("claim_headers", problem));

@@ -12,7 +12,7 @@ use crate::{
 /// The world as a filter sees it during one call.
 ///
 /// Reading is lazy: a header map is fetched from the host on first use and kept for the request. Wishes
-/// ([`Cx::fetch`], [`Cx::wake`], [`Cx::schedule`]) are noted and carried out by the shell after the call.
+/// ([`Cx::fetch`], [`Cx::ask`], [`Cx::wake`], [`Cx::schedule`]) are noted and carried out by the shell after the call.
 pub struct Cx<'a> {
     pub host: &'a dyn Host,
     messages: &'a Messages,
@@ -59,6 +59,7 @@ impl Messages {
 #[derive(Debug, Default)]
 pub struct Wishes {
     pub fetches: Vec<(FetchKey, HttpCall)>,
+    pub asked: Vec<(FetchKey, GrpcCall)>,
     pub woken: Vec<FetchKey>,
     pub tick_in: Option<Duration>,
 }
@@ -115,6 +116,7 @@ impl<'a> Cx<'a> {
     /// Takes over the wishes of a filter further down the chain.
     pub(crate) fn wish(&mut self, wishes: Wishes) {
         self.wishes.fetches.extend(wishes.fetches);
+        self.wishes.asked.extend(wishes.asked);
         self.wishes.woken.extend(wishes.woken);
         if let Some(delay) = wishes.tick_in {
             self.schedule(delay);
@@ -124,6 +126,11 @@ impl<'a> Cx<'a> {
     /// Asks for a fetch in the background. Several requests for one key while it runs are one fetch.
     pub fn fetch(&mut self, key: FetchKey, call: HttpCall) {
         self.wishes.fetches.push((key, call));
+    }
+
+    /// As [`Cx::fetch`], of a gRPC service. Ends in [`crate::filter::Background::Answered`].
+    pub fn ask(&mut self, key: FetchKey, call: GrpcCall) {
+        self.wishes.asked.push((key, call));
     }
 
     /// Wakes every request of this worker that waits for `key`.
@@ -150,6 +157,16 @@ pub struct FetchKey {
 pub enum Callout {
     Http(HttpCall),
     Grpc(GrpcCall),
+}
+
+impl Callout {
+    /// The Envoy cluster that is called.
+    pub fn cluster(&self) -> &str {
+        match self {
+            Self::Http(call) => &call.cluster,
+            Self::Grpc(call) => &call.cluster,
+        }
+    }
 }
 
 /// An HTTP request through an Envoy cluster.

@@ -193,6 +193,8 @@ pub enum Background<'a> {
     Tick,
     /// A [`Cx::fetch`] has ended.
     Fetched(FetchKey, Result<&'a HttpReply, CalloutError>),
+    /// A [`Cx::ask`] has ended: the encoded answer.
+    Answered(FetchKey, Result<&'a [u8], CalloutError>),
     /// No more requests come: the configuration has been replaced, or Envoy is ending. What is fetched now, and in
     /// answer to that, is still waited for as far as Envoy lets it; ticks no longer come.
     Draining,

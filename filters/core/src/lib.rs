@@ -8,6 +8,7 @@
 //! * [`table`] and [`path`]: which API and operation a request means; default deny, canonical paths.
 //! * [`identity`] and [`fault`]: what filters tell each other, and what callers are told.
 //! * [`cache`] and [`store`]: bounded memory of one worker, and memory that workers share.
+//! * [`protobuf`]: what is said to services that speak gRPC.
 //! * [`config`], [`units`], [`mode`]: configuration with errors that name the place.
 
 pub mod cache;
@@ -23,6 +24,7 @@ pub mod identity;
 pub mod mode;
 pub mod native;
 pub mod path;
+pub mod protobuf;
 pub mod store;
 pub mod table;
 pub mod units;

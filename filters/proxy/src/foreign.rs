@@ -3,6 +3,7 @@
 use enforcer_core::{
     headers::HeaderMap,
     host::{Attribute, Attributes, Hash},
+    protobuf::Message,
 };
 
 use crate::hostcalls::{self, Status};
@@ -12,11 +13,8 @@ use crate::hostcalls::{self, Status};
 pub fn verify_signature(hash: Hash, public_key: &[u8], signature: &[u8], text: &[u8]) -> Option<bool> {
     let capacity =
         [public_key, signature, text].iter().map(|part| part.len()).fold(64, usize::saturating_add);
-    let mut arguments = Vec::with_capacity(capacity);
-    field(&mut arguments, 1, hash.name().as_bytes());
-    field(&mut arguments, 2, public_key);
-    field(&mut arguments, 3, signature);
-    field(&mut arguments, 4, text);
+    let arguments = Message::with_capacity(capacity).bytes(1, hash.name().as_bytes()).bytes(2, public_key);
+    let arguments = arguments.bytes(3, signature).bytes(4, text).into_bytes();
     match hostcalls::call_foreign_function("verify_signature", &arguments) {
         // A good signature is `result: true` and nothing else; a bad one comes with an error text.
         Ok(result) => Some(result == [0x08, 0x01]),
@@ -64,24 +62,10 @@ fn term(attribute: &Attribute) -> String {
 
 /// A serialized `envoy.config.core.v3.GrpcService` that names a cluster.
 pub fn grpc_service(cluster: &str) -> Option<String> {
-    let mut envoy_grpc = Vec::new();
-    field(&mut envoy_grpc, 1, cluster.as_bytes());
-    let mut service = Vec::new();
-    field(&mut service, 1, &envoy_grpc);
+    let envoy_grpc = Message::default().bytes(1, cluster.as_bytes());
+    let service = Message::default().bytes(1, envoy_grpc.as_ref());
     // The SDK takes text; lengths below 128 are ASCII.
-    String::from_utf8(service).ok()
-}
-
-/// A length-delimited field.
-fn field(message: &mut Vec<u8>, number: u8, value: &[u8]) {
-    message.push(number << 3 | 2);
-    let mut rest = value.len();
-    while rest >= 0x80 {
-        message.push(u8::try_from(rest & 0x7f).unwrap_or(0) | 0x80);
-        rest >>= 7;
-    }
-    message.push(u8::try_from(rest).unwrap_or(0));
-    message.extend_from_slice(value);
+    String::from_utf8(service.into_bytes()).ok()
 }
 
 /// Whether `verify_signature` exists and tells a good signature from a bad one.

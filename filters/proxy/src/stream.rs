@@ -355,7 +355,8 @@ impl<F: Filter> Stream<F> {
     }
 }
 
-fn dispatch(call: &Callout) -> Result<u32, CalloutError> {
+/// Sends a call and returns the token of its answer.
+pub(crate) fn dispatch(call: &Callout) -> Result<u32, CalloutError> {
     match call {
         Callout::Http(call) => dispatch_http(call),
         Callout::Grpc(call) => {

@@ -8,7 +8,7 @@ use std::{
 };
 
 use enforcer_core::{
-    cx::{CalloutError, CalloutReply, Cx, FetchKey, HttpCall, HttpReply, Messages, Wishes},
+    cx::{Callout, CalloutError, CalloutReply, Cx, FetchKey, HttpCall, HttpReply, Messages, Wishes},
     filter::{Background, Event, Filter, Step},
     headers::HeaderMap,
     host::{Host, Level},
@@ -17,7 +17,7 @@ use enforcer_core::{
 use crate::{
     host::EnvoyHost,
     hostcalls::{self, Buffer, Direction, Map},
-    stream::Stream,
+    stream::{Stream, dispatch},
 };
 
 /// A configured filter and everything that is under way for it in this VM.
@@ -32,8 +32,31 @@ pub(crate) struct Worker<F: Filter> {
 
 /// Whoever a callout's answer is for.
 pub(crate) enum Caller<F: Filter> {
-    Background(FetchKey),
+    Background(FetchKey, Kind),
     Request(Weak<RefCell<Stream<F>>>, Call),
+}
+
+/// What a call of the background speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Http,
+    Grpc,
+}
+
+impl Kind {
+    fn of(call: &Callout) -> Self {
+        match call {
+            Callout::Http(_) => Self::Http,
+            Callout::Grpc(_) => Self::Grpc,
+        }
+    }
+
+    fn failed(self, key: FetchKey, error: CalloutError) -> Background<'static> {
+        match self {
+            Self::Http => Background::Fetched(key, Err(error)),
+            Self::Grpc => Background::Answered(key, Err(error)),
+        }
+    }
 }
 
 /// Which of a request's calls: one of a round that are awaited together.
@@ -47,8 +70,8 @@ pub(crate) struct Call {
 struct Agenda<F: Filter> {
     /// Callouts by the token that their answer will carry.
     calls: HashMap<u32, Caller<F>>,
-    /// Fetches that a request wished for; only a root context may make them.
-    fetches: Vec<(FetchKey, HttpCall)>,
+    /// Calls that a request wished for; only a root context may make them.
+    fetches: Vec<(FetchKey, Callout)>,
     /// Keys that a request wished to wake others for; they are woken from the root context too.
     woken: Vec<FetchKey>,
     /// What the next tick lets go on.
@@ -120,7 +143,7 @@ impl<F: Filter> Worker<F> {
     fn forget_calls(&self, stream: &Rc<RefCell<Stream<F>>>) {
         let gone = Rc::downgrade(stream);
         self.agenda.borrow_mut().calls.retain(|_, caller| match caller {
-            Caller::Background(_) => true,
+            Caller::Background(..) => true,
             Caller::Request(other, _) => !other.ptr_eq(&gone),
         });
     }
@@ -189,10 +212,10 @@ impl<F: Filter> Worker<F> {
     fn on_answer(self: &Rc<Self>, token: u32, read: impl FnOnce() -> Result<CalloutReply, CalloutError>) {
         let caller = self.agenda.borrow_mut().calls.remove(&token);
         match caller {
-            Some(Caller::Background(key)) => match read() {
+            Some(Caller::Background(key, kind)) => match read() {
                 Ok(CalloutReply::Http(reply)) => self.background(Background::Fetched(key, Ok(&reply))),
-                Ok(CalloutReply::Grpc(_)) => {}
-                Err(error) => self.background(Background::Fetched(key, Err(error))),
+                Ok(CalloutReply::Grpc(reply)) => self.background(Background::Answered(key, Ok(&reply))),
+                Err(error) => self.background(kind.failed(key, error)),
             },
             Some(Caller::Request(stream, call)) => {
                 if let Some(stream) = stream.upgrade() {
@@ -221,7 +244,7 @@ impl<F: Filter> Worker<F> {
 
     /// Whether no fetch is under way.
     fn is_drained(&self) -> bool {
-        !self.agenda.borrow().calls.values().any(|caller| matches!(caller, Caller::Background(_)))
+        !self.agenda.borrow().calls.values().any(|caller| matches!(caller, Caller::Background(..)))
     }
 
     /// Tells the filter of something that concerns no request, and wakes whom it woke.
@@ -258,16 +281,18 @@ impl<F: Filter> Worker<F> {
     }
 
     fn note(&self, wishes: Wishes) {
-        if wishes.tick_in.is_none() && wishes.fetches.is_empty() && wishes.woken.is_empty() {
+        let Wishes { fetches, asked, woken, tick_in } = wishes;
+        if tick_in.is_none() && fetches.is_empty() && asked.is_empty() && woken.is_empty() {
             return;
         }
         let mut agenda = self.agenda.borrow_mut();
-        if let Some(delay) = wishes.tick_in {
+        if let Some(delay) = tick_in {
             let due = self.host.monotonic().saturating_add(delay);
             agenda.filter_tick = Some(agenda.filter_tick.map_or(due, |earlier| earlier.min(due)));
         }
-        agenda.fetches.extend(wishes.fetches);
-        agenda.woken.extend(wishes.woken);
+        agenda.fetches.extend(fetches.into_iter().map(|(key, call)| (key, Callout::Http(call))));
+        agenda.fetches.extend(asked.into_iter().map(|(key, call)| (key, Callout::Grpc(call))));
+        agenda.woken.extend(woken);
         drop(agenda);
         self.plan_tick();
     }
@@ -282,16 +307,17 @@ impl<F: Filter> Worker<F> {
                 .borrow()
                 .calls
                 .values()
-                .any(|caller| matches!(caller, Caller::Background(other) if *other == key));
+                .any(|caller| matches!(caller, Caller::Background(other, _) if *other == key));
             if under_way {
                 continue;
             }
-            match dispatch_http(&call) {
-                Ok(token) => self.expect(token, Caller::Background(key)),
+            let kind = Kind::of(&call);
+            match dispatch(&call) {
+                Ok(token) => self.expect(token, Caller::Background(key, kind)),
                 Err(error) => {
-                    self.host
-                        .log(Level::Warn, format_args!("{}: cluster `{}`: {error}", F::NAME, call.cluster));
-                    self.background(Background::Fetched(key, Err(error)));
+                    let cluster = call.cluster();
+                    self.host.log(Level::Warn, format_args!("{}: cluster `{cluster}`: {error}", F::NAME));
+                    self.background(kind.failed(key, error));
                 }
             }
         }

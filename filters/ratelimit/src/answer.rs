@@ -32,6 +32,8 @@ pub enum Refusal {
     Blocked,
     /// Other workers kept writing the counter.
     Contended,
+    /// The service that counts for several Envoys does not answer.
+    Unanswered,
     /// Another version of the filters has written who calls.
     Unreadable,
 }
@@ -78,6 +80,7 @@ impl Refusal {
             Self::Over { level: Level::Custom, .. } => named!("custom", THROTTLED_CUSTOM),
             Self::Blocked => named!("blocked", BLOCKED),
             Self::Contended => named!("contended", THROTTLE_UNAVAILABLE),
+            Self::Unanswered => named!("unanswered", THROTTLE_UNAVAILABLE),
             Self::Unreadable => named!("identity_unreadable", UNCLASSIFIED),
         }
     }
@@ -88,7 +91,7 @@ impl Refusal {
         let description = match self {
             Self::Over { .. } => "You have exceeded your quota",
             Self::Blocked => "You have been blocked from accessing the resource",
-            Self::Contended => "The quota cannot be counted at the moment",
+            Self::Contended | Self::Unanswered => "The quota cannot be counted at the moment",
             Self::Unreadable => "The caller is not known",
         };
         let fault = Fault::new(code, description, detail);
@@ -104,7 +107,7 @@ impl Refusal {
                 let fields = fields(&over, headers, now).into_iter();
                 fields.fold(fault, |fault, (name, value)| fault.with_header(name, value))
             }
-            Self::Contended => {
+            Self::Contended | Self::Unanswered => {
                 fault.with_header("retry-after", retry_after(Duration::ZERO, headers.retry_after, now))
             }
             Self::Blocked | Self::Unreadable => fault,

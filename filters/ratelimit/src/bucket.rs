@@ -4,7 +4,10 @@
 //! grows with what is in it, up to a number of entries. When a new counter finds no room, counters that are
 //! full again go first, then the one that would be full soonest: forgetting it gives away least.
 
-use crate::rate::{Clocks, Rate, Standing, State, Verdict};
+use crate::{
+    lease::{Account, Half},
+    rate::{Clocks, Rate, Standing, State, Verdict},
+};
 
 const ENTRY: usize = 16;
 const TAG: usize = 6;
@@ -106,6 +109,28 @@ pub fn give_back(bytes: Option<&[u8]>, demands: &[Demand<'_>], clocks: Clocks) -
     bucket.0
 }
 
+/// Changes what is held of a shared allowance, whose two halves are the counters of these demands. Returns the bucket
+/// as it becomes, and how many live counters were forgotten.
+pub fn lease(
+    bytes: Option<&[u8]>,
+    halves: &[Demand<'_>; 2],
+    room: usize,
+    clocks: Clocks,
+    change: impl FnOnce(&mut Account),
+) -> (Vec<u8>, u64) {
+    let mut bucket = Bucket(bytes.unwrap_or_default().to_vec());
+    let before = Account::of(halves.each_ref().map(|half| bucket.get(half.counter)));
+    let mut account = before;
+    change(&mut account);
+    let mut evicted = 0_u64;
+    if account != before {
+        for (half, state) in halves.iter().zip(account.states()) {
+            evicted = evicted.saturating_add(bucket.set(half, state, halves, room, clocks));
+        }
+    }
+    (bucket.0, evicted)
+}
+
 struct Bucket(Vec<u8>);
 
 impl Bucket {
@@ -181,7 +206,11 @@ fn read(entry: &[u8]) -> Option<State> {
             let (end, used) = state.split_first_chunk::<4>()?;
             Some(State::Window { end: u32::from_le_bytes(*end), used: number(used) })
         }
-        _ => None,
+        tag => {
+            let (word, until) = state.split_first_chunk::<4>()?;
+            let what = Half::ALL.into_iter().find(|half| half.tag() == *tag)?;
+            Some(State::Lease { what, number: u32::from_le_bytes(*word), until: number(until) })
+        }
     }
 }
 
@@ -189,6 +218,7 @@ fn write(entry: &mut [u8], counter: Fingerprint, state: State) {
     let (tag, end, number) = match state {
         State::Gcra { full_at } => (0, &[][..], full_at),
         State::Window { end, used } => (1, &end.to_le_bytes()[..], used),
+        State::Lease { what, number, until } => (what.tag(), &number.to_le_bytes()[..], until),
     };
     let bytes = [&counter.0[..], &[tag], end, &number.to_le_bytes()];
     for (place, byte) in entry.iter_mut().zip(bytes.into_iter().flatten()) {

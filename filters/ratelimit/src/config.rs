@@ -6,6 +6,9 @@ use enforcer_core::{fault::Dialect, mode::Mode, units::ByteSize};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod service;
+
+pub use self::service::{OnFailure, Service, domain, timeout};
 pub use crate::{period::Period, rate::Algorithm};
 
 /// Configuration of the rate limit filter.
@@ -24,6 +27,9 @@ pub struct RateLimitConfig {
     /// Who may not call at all. Looked at first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub blocked: Vec<Blocked>,
+    /// Who counts for several Envoys together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
     /// How requests are counted.
     #[serde(default, skip_serializing_if = "is_default")]
     pub algorithm: Algorithm,
@@ -43,6 +49,9 @@ pub struct RateLimitConfig {
     /// `shadow`: decide, count and log, but let everything through.
     #[serde(default, skip_serializing_if = "is_default")]
     pub mode: Mode,
+    /// Count by policy and level in Envoy's statistics, too.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub metrics: bool,
     /// Another module in front publishes who calls. Without it, keys and conditions about callers are refused;
     /// in the bundle, `auth` says it.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -188,6 +197,10 @@ pub struct Policy {
     /// To whose requests it applies.
     #[serde(default, skip_serializing_if = "is_default")]
     pub callers: Callers,
+    /// `true`: the quota is that of all Envoys together, and the `service` counts it. The burst and bandwidth limits
+    /// stay each Envoy's own.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub shared: bool,
     /// `shadow`: count and log, but let everything through.
     #[serde(default, skip_serializing_if = "is_default")]
     pub mode: Mode,
@@ -208,6 +221,19 @@ pub enum Level {
     /// Anything else: 900806.
     #[default]
     Custom,
+}
+
+impl Level {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Api => "api",
+            Self::Resource => "resource",
+            Self::Subscription => "subscription",
+            Self::Application => "application",
+            Self::Custom => "custom",
+        }
+    }
 }
 
 /// Where a caller's tier is named.

@@ -15,7 +15,8 @@ use enforcer_core::{
 
 use crate::{
     bucket::{self, Demand, Fingerprint, Taken},
-    rate::Clocks,
+    lease::Account,
+    rate::{Clocks, Rate},
     tiers::{Kind, Limit},
 };
 
@@ -23,6 +24,10 @@ use crate::{
 const LAYOUT: u32 = 1;
 /// As many as fourteen bits can say.
 const BUCKETS: u64 = 1 << 14;
+
+/// The numbers of the two counters in which an account of hits is kept; limits begin with 0.
+const HELD: u8 = 254;
+const PLAN: u8 = 255;
 
 /// SipHash-2-4, by which keys become places.
 #[expect(deprecated, reason = "its successor, `DefaultHasher`, takes no key")]
@@ -45,6 +50,12 @@ impl Place {
     /// Of several counters with the same key, the one of this number.
     pub fn counter(self, number: u8) -> Fingerprint {
         Fingerprint::new(self.0 ^ u64::from(number))
+    }
+
+    /// A name of the key within this process.
+    pub fn id(self) -> u32 {
+        let [a, b, c, d, ..] = self.0.to_le_bytes();
+        u32::from_le_bytes([a, b, c, d])
     }
 
     /// The upper bits; a fingerprint is the lower ones.
@@ -88,6 +99,30 @@ impl Counters {
         Ok(evicted)
     }
 
+    /// Changes what is held of a shared allowance, and returns what `change` makes of it and how many live counters
+    /// were forgotten. `change` runs again when another worker was faster.
+    pub fn lease<T>(
+        &self,
+        host: &dyn Host,
+        place: Place,
+        rate: &Rate,
+        change: impl Fn(&mut Account) -> T,
+    ) -> Result<(T, u64), Contended> {
+        let half =
+            |number| Demand { counter: place.counter(number), rate, amount: 0, binding: false, later: false };
+        let halves = [half(HELD), half(PLAN)];
+        let mut result = Err(Contended);
+        self.slot(place).update(host, |bytes| {
+            let mut changed = None;
+            let (after, evicted) = bucket::lease(bytes, &halves, self.room, clocks(host), |account| {
+                changed = Some(change(account))
+            });
+            result = changed.map(|changed| (changed, evicted)).ok_or(Contended);
+            Some(after)
+        })?;
+        result
+    }
+
     /// Takes back what [`Counters::take`] counted.
     pub fn give_back(&self, host: &dyn Host, place: Place, demands: &[Demand<'_>]) -> Result<(), Contended> {
         let slot = self.slot(place);
@@ -118,10 +153,10 @@ impl Counters {
 }
 
 /// A text as a number, the same in every worker: for parts of keys that the configuration fixes.
-pub fn digest(text: &str) -> u64 {
+pub fn digest(text: &[u8]) -> u64 {
     #[expect(deprecated, reason = "as above")]
     let mut hasher = KeyHasher::new();
-    hasher.write(text.as_bytes());
+    hasher.write(text);
     hasher.finish()
 }
 

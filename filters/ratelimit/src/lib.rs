@@ -2,8 +2,8 @@
 //!
 //! A request is looked at level by level: who may not call at all, the API's or operation's tier, then the
 //! configured [`policies`]. Each that applies names a tier ([`tiers`]), whose limits are counted under a key made
-//! of [`parts`] of the request. One [`counters`] access takes a policy's quota and burst together or not at all; when
-//! a later policy refuses, the earlier ones get back what they took.
+//! of [`parts`] of the request ([`counters`]). What several Envoys share, a [`service`] counts, and what is taken from
+//! it in advance is a [`lease`].
 
 pub mod answer;
 pub mod apis;
@@ -12,37 +12,46 @@ pub mod calendar;
 pub mod condition;
 pub mod config;
 pub mod counters;
+mod decision;
+pub mod lease;
+pub mod metrics;
 pub mod parts;
 pub mod period;
 pub mod policies;
 pub mod rate;
+pub mod service;
+mod sharing;
 pub mod tiers;
 
-use std::{borrow::Cow, hash::Hasher as _};
+use std::{borrow::Cow, time::Duration};
 
 use enforcer_core::{
     config::ConfigError,
-    cx::Cx,
+    cx::{Callout, Cx},
     edits::Edits,
     fault::Dialect,
-    filter::{CallSummary, Capabilities, Event, Filter, Needs, Next, Response, Step},
+    filter::{Background, CallSummary, Capabilities, Event, Filter, Needs, Next, Response, Step, Until},
     host::{Host, Level as LogLevel},
     identity::{Identity, Part},
     mode::Mode,
+    protobuf::Message,
     store::Contended,
 };
 
 use crate::{
-    answer::{Counted, Refusal},
+    answer::Refusal,
     apis::Apis,
-    bucket::{Demand, Fingerprint, Outcome},
+    bucket::{Demand, Fingerprint},
     condition::All,
-    config::{Headers, Policy, RateLimitConfig, Traffic},
+    config::{Headers, Policy, RateLimitConfig, Service, Traffic},
     counters::{Counters, Place},
+    decision::{Decision, Heard},
+    metrics::Metrics,
     parts::Request,
-    policies::{Applied, Looks},
+    policies::Looks,
     rate::Rate,
-    tiers::{Kind, Limit, Limits, Tiers},
+    service::{Desk, Want, wire},
+    tiers::Tiers,
 };
 
 /// The rate limit filter.
@@ -54,6 +63,9 @@ pub struct RateLimit {
     policies: Vec<Policy>,
     blocked: Vec<(String, All)>,
     counters: Counters,
+    /// Where what several Envoys share is asked for.
+    desk: Option<Desk>,
+    metrics: Option<Metrics>,
     ipv6_prefix: u8,
     headers: Headers,
     errors: Dialect,
@@ -69,6 +81,36 @@ pub struct Exchange {
     /// Fields for its response.
     fields: Vec<(&'static str, String)>,
     charges: Vec<Charge>,
+    /// What the service has answered; nothing, if it failed.
+    answer: Option<Option<wire::Reply>>,
+    /// Until when its answer is waited for.
+    patience: Option<Duration>,
+}
+
+impl Exchange {
+    fn heard(&self) -> Heard<'_> {
+        match &self.answer {
+            None => Heard::Nothing,
+            Some(None) => Heard::Failure,
+            Some(Some(reply)) => Heard::Reply(reply),
+        }
+    }
+}
+
+/// How far a request has come.
+struct Settled {
+    /// Hits that are to be asked for.
+    wants: Vec<Want>,
+    /// What each policy made of it.
+    outcomes: Vec<(usize, metrics::Outcome)>,
+    /// What is done with it, or what it waits for.
+    then: Result<Step, Waits>,
+}
+
+/// What must be there before a request can be decided.
+struct Waits {
+    questions: Vec<Message>,
+    awaits: Vec<(Place, Rate)>,
 }
 
 /// A limit of bytes, to be counted when the request is over.
@@ -78,26 +120,6 @@ struct Charge {
     counter: Fingerprint,
     rate: Rate,
     of: Traffic,
-}
-
-/// What came of a request's limits.
-#[derive(Debug, Default)]
-struct Decision<'p> {
-    refusal: Option<Refusal>,
-    /// The limits that were looked at.
-    counted: Vec<Counted<'p>>,
-    /// The first limit that the request is over and that did not refuse it.
-    passed_over: Option<Refusal>,
-    /// Name of the policy or block that refused it, or that it is over.
-    by: &'p str,
-    /// What is to be counted when an admitted request is over.
-    charges: Vec<Charge>,
-}
-
-/// What one policy took, so that it can be given back.
-struct Taken<'p> {
-    place: Place,
-    counted: Vec<Demand<'p>>,
 }
 
 impl Filter for RateLimit {
@@ -116,7 +138,8 @@ impl Filter for RateLimit {
         }
         let looks = Looks::of(&mut config);
         let tiers = Tiers::new(config.tiers, config.algorithm)?;
-        policies::check(&config.policies, &tiers)?;
+        check_service(config.service.as_ref())?;
+        policies::check(&config.policies, &tiers, config.service.is_some())?;
         config.policies.sort_by_key(|policy| policy.level);
         let blocked = config.blocked.into_iter().enumerate().map(|(index, blocked)| {
             let when = tiers::conditions(blocked.when);
@@ -126,8 +149,10 @@ impl Filter for RateLimit {
             blocked: blocked.collect::<Result<_, ConfigError>>()?,
             apis: Apis::new(config.apis, &tiers)?,
             tiers,
+            metrics: config.metrics.then(|| Metrics::new(policies::numbered(&config.policies))),
             policies: config.policies,
             counters: Counters::new(Self::NAME, config.max_keys),
+            desk: config.service.map(|service| Desk::new(Self::NAME, service)),
             ipv6_prefix: config.ipv6_prefix,
             headers: config.headers,
             errors: config.errors,
@@ -139,12 +164,22 @@ impl Filter for RateLimit {
 
     fn needs(&self) -> Needs {
         let attributes = if self.looks.at_addresses { vec!["source.address"] } else { Vec::new() };
-        Needs { attributes, response: self.headers.on_allowed, ..Needs::default() }
+        let clusters = self.desk.iter().map(|desk| desk.cluster().to_owned()).collect();
+        Needs { clusters, attributes, response: self.headers.on_allowed }
     }
 
     fn on_event(&mut self, exchange: &mut Exchange, event: Event<'_>, cx: &mut Cx<'_>) -> Step {
         match event {
-            Event::RequestHead => self.on_request(exchange, cx),
+            Event::RequestHead | Event::Woken => self.on_request(exchange, cx),
+            Event::Callouts(answers) => {
+                let desk = self.desk.as_ref();
+                exchange.answer = Some(desk.and_then(|desk| desk.hear(answers, cx.host)));
+                self.on_request(exchange, cx)
+            }
+            Event::Deadline => {
+                exchange.answer = Some(None);
+                self.on_request(exchange, cx)
+            }
             Event::ResponseHead => {
                 let fields = std::mem::take(&mut exchange.fields).into_iter();
                 Step::Continue(fields.fold(Edits::default(), |edits, (name, value)| edits.set(name, value)))
@@ -167,6 +202,17 @@ impl Filter for RateLimit {
             }
         }
     }
+
+    fn on_background(&mut self, event: Background<'_>, cx: &mut Cx<'_>) {
+        let Some(desk) = &mut self.desk else { return };
+        match event {
+            Background::Tick => desk.look(&self.counters, cx),
+            Background::Answered(key, answer) if key.filter == Self::NAME => {
+                desk.on_answer(key.id, answer, &self.counters, cx);
+            }
+            Background::Answered(..) | Background::Fetched(..) | Background::Draining => {}
+        }
+    }
 }
 
 /// Bytes of a finished request's bodies, as Envoy counted them.
@@ -182,15 +228,57 @@ fn bytes(of: Traffic, host: &dyn Host) -> u64 {
     }
 }
 
+fn check_service(service: Option<&Service>) -> Result<(), ConfigError> {
+    let Some(service) = service else { return Ok(()) };
+    // Whole lengths of its serialised form are below 128.
+    if service.cluster.is_empty() || service.cluster.len() > 100 {
+        return Err(ConfigError::at(
+            "service.cluster",
+            "give the name of an Envoy cluster, of at most 100 letters",
+        ));
+    }
+    if service.timeout.duration().is_zero() {
+        return Err(ConfigError::at("service.timeout", "no answer takes no time: give at least `1ms`"));
+    }
+    Ok(())
+}
+
 /// 160 MB of counters.
 const MOST_KEYS: u32 = 10_000_000;
 
 impl RateLimit {
-    fn on_request(&self, exchange: &mut Exchange, cx: &Cx<'_>) -> Step {
+    fn on_request(&mut self, exchange: &mut Exchange, cx: &mut Cx<'_>) -> Step {
+        let Settled { wants, outcomes, then } = self.settle(exchange, cx);
+        if let Some(metrics) = &mut self.metrics {
+            outcomes.into_iter().for_each(|(policy, outcome)| metrics.count(policy, outcome, cx.host));
+        }
+        // Without a service nothing is waited for.
+        let Some(desk) = &mut self.desk else { return then.unwrap_or_else(|_| Step::proceed()) };
+        desk.want(wants, cx);
+        match then {
+            Ok(step) => step,
+            Err(Waits { questions, awaits }) => {
+                let now = cx.host.monotonic();
+                let until = *exchange.patience.get_or_insert(now.saturating_add(desk.patience()));
+                let deadline = until.saturating_sub(now);
+                match desk.await_all(&awaits, cx) {
+                    Some(on) => Step::Wait { on, deadline },
+                    None => {
+                        let calls = vec![Callout::Grpc(desk.question(&questions, cx.host))];
+                        Step::Await { calls, until: Until::All, deadline }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Decides, as far as that can be done now.
+    fn settle(&self, exchange: &mut Exchange, cx: &Cx<'_>) -> Settled {
         let headers = cx.request_headers();
         let identity = if self.reads_identity { cx.identity() } else { Ok(None) };
         let Ok(identity) = identity else {
-            return self.refuse(Refusal::Unreadable, &Decision::default(), Identity::default(), cx);
+            let step = self.refuse(Refusal::Unreadable, &Decision::default(), Identity::default(), cx);
+            return Settled { wants: Vec::new(), outcomes: Vec::new(), then: Ok(step) };
         };
         let published = identity.map(|identity| &*identity.called).filter(|called| !called.api.is_empty());
         let called = match published {
@@ -199,9 +287,15 @@ impl RateLimit {
             None => Cow::default(),
         };
         let request = Request::new(cx.host, headers, &called, identity);
-        let mut decision = self.decide(&request);
+        let mut decision = self.decide(&request, exchange.heard());
+        let wants = std::mem::take(&mut decision.wants);
+        if decision.waits() {
+            let Decision { questions, awaits, .. } = decision;
+            return Settled { wants, outcomes: Vec::new(), then: Err(Waits { questions, awaits }) };
+        }
         exchange.charges = std::mem::take(&mut decision.charges);
-        match (decision.refusal, self.mode) {
+        let outcomes = std::mem::take(&mut decision.outcomes);
+        let step = match (decision.refusal, self.mode) {
             (Some(refusal), Mode::Enforce) => self.refuse(refusal, &decision, self.known(cx), cx),
             (Some(refusal), Mode::Shadow) => pass_over(refusal, &decision, self.known(cx), cx),
             (None, _) => {
@@ -212,7 +306,8 @@ impl RateLimit {
                 };
                 self.tell(exchange, &decision, step, cx)
             }
-        }
+        };
+        Settled { wants, outcomes, then: Ok(step) }
     }
 
     /// Who calls what, to be published with the reason of a refusal.
@@ -222,80 +317,6 @@ impl RateLimit {
             let called = Part::new(self.apis.called(cx.request_headers()));
             Identity { called, ..Identity::default() }
         })
-    }
-
-    fn decide<'p>(&'p self, request: &Request<'_>) -> Decision<'p> {
-        if let Some((name, _)) = self.blocked.iter().find(|(_, when)| when.hold(request)) {
-            return Decision { refusal: Some(Refusal::Blocked), by: name, ..Decision::default() };
-        }
-        let of_api = self.apis.tier(request.called);
-        let of_api = of_api.and_then(|(level, tier)| policies::of_api(level, tier, &self.tiers));
-        let others = self.policies.iter().filter_map(|policy| policies::apply(policy, &self.tiers, request));
-        let (mut decision, mut taken) = (Decision::default(), Vec::new());
-        // The tier of the API comes before the policies that are configured for its level.
-        for applied in of_api.into_iter().chain(others) {
-            if let Some(refusal) = self.take(applied, request, &mut decision, &mut taken) {
-                for Taken { place, counted } in &taken {
-                    if self.counters.give_back(request.host, *place, counted).is_err() {
-                        request.host.count("enforcer.ratelimit.kept", 1);
-                    }
-                }
-                return Decision {
-                    refusal: Some(refusal),
-                    by: applied.name,
-                    charges: Vec::new(),
-                    ..decision
-                };
-            }
-        }
-        decision
-    }
-
-    /// Counts a request by one policy.
-    fn take<'p>(
-        &self,
-        applied: Applied<'p>,
-        request: &Request<'_>,
-        decision: &mut Decision<'p>,
-        taken: &mut Vec<Taken<'p>>,
-    ) -> Option<Refusal> {
-        if applied.unknown_tier {
-            request.host.count("enforcer.ratelimit.unknown_tier", 1);
-        }
-        let limits = applied.allowances.limits(request);
-        if limits.all.is_empty() {
-            return None;
-        }
-        let place = self.place(applied, limits, request)?;
-        let demands = counters::demands(place, &limits.all, applied.shadow);
-        let result = match self.counters.take(request.host, place, &demands) {
-            Ok(result) => result,
-            Err(Contended) => return Some(Refusal::Contended),
-        };
-        if result.evicted > 0 {
-            request.host.count("enforcer.ratelimit.evicted", result.evicted);
-        }
-        let over = note(applied, limits, &result.outcomes, decision);
-        if result.refused {
-            return over;
-        }
-        if decision.passed_over.is_none() && over.is_some() {
-            (decision.passed_over, decision.by) = (over, applied.name);
-        }
-        decision.charges.extend(charges(place, &demands, limits));
-        // Who is over a limit that does not bind has taken nothing of it.
-        let counted = demands.into_iter().zip(&result.outcomes).filter(|(_, outcome)| outcome.over.is_none());
-        taken.push(Taken { place, counted: counted.map(|(demand, _)| demand).collect() });
-        None
-    }
-
-    /// Where a request's counters are. `None`: the caller lacks a part of the key.
-    fn place(&self, applied: Applied<'_>, limits: &Limits, request: &Request<'_>) -> Option<Place> {
-        let mut key = self.counters.hasher(request.host);
-        key.write(applied.name.as_bytes());
-        key.write(&limits.tag.to_le_bytes());
-        let complete = applied.key.iter().all(|part| request.feed(part, self.ipv6_prefix, &mut key));
-        complete.then(|| counters::place(&key))
     }
 
     fn refuse(&self, refusal: Refusal, decision: &Decision<'_>, identity: Identity, cx: &Cx<'_>) -> Step {
@@ -324,38 +345,6 @@ impl RateLimit {
             other => other,
         }
     }
-}
-
-/// What of a policy's limits is to be counted when the request is over.
-fn charges(place: Place, demands: &[Demand<'_>], limits: &Limits) -> impl Iterator<Item = Charge> {
-    demands.iter().zip(&limits.all).filter_map(move |(demand, limit)| match limit.kind {
-        Kind::Bandwidth(of) => Some(Charge { place, counter: demand.counter, rate: limit.rate, of }),
-        Kind::Quota | Kind::Burst => None,
-    })
-}
-
-/// Adds a policy's limits to those that were looked at, and says which of them the request is over.
-fn note<'p>(
-    applied: Applied<'p>,
-    limits: &'p Limits,
-    outcomes: &[Outcome],
-    decision: &mut Decision<'p>,
-) -> Option<Refusal> {
-    let mut over: Option<Refusal> = None;
-    let mut refuses = false;
-    for (limit, outcome) in limits.all.iter().zip(outcomes) {
-        let Limit { kind, rate, stops } = limit;
-        let binding = *stops && !applied.shadow;
-        let Outcome { standing, over: wait } = *outcome;
-        // What refuses says more than what would have; the quota more than the burst limit.
-        if wait.is_some() && (over.is_none() || (binding && !refuses)) {
-            over = Some(Refusal::Over { level: applied.level, burst: *kind == Kind::Burst });
-            refuses = binding;
-        }
-        let over = wait.filter(|_| binding);
-        decision.counted.push(Counted { name: applied.name, kind: *kind, rate, standing, over });
-    }
-    over
 }
 
 /// Lets a request pass that is over a limit which does not bind.

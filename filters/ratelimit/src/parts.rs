@@ -8,7 +8,7 @@ use enforcer_core::{
     identity::{Called, Caller, Identity},
 };
 
-use crate::config::Part;
+use crate::{config::Part, counters};
 
 /// A request and who makes it.
 #[expect(missing_debug_implementations, reason = "a host has none")]
@@ -71,6 +71,40 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// A part as a rate limit service is told it: its name, and its text. What is no UTF-8 is told as well as it can be,
+    /// and of what is long the beginning and a digest, so that other values are other texts.
+    pub fn tell(&self, part: &Part, ipv6_prefix: u8) -> (String, String) {
+        let name = match part {
+            Part::Api => "api".to_owned(),
+            Part::Operation => "operation".to_owned(),
+            Part::Consumer => "consumer".to_owned(),
+            Part::Application => "application".to_owned(),
+            Part::Subscription => "subscription".to_owned(),
+            Part::User => "user".to_owned(),
+            Part::ClientIp => "client_ip".to_owned(),
+            Part::Header(name) => format!("header.{name}"),
+            Part::Query(name) => format!("query.{name}"),
+            Part::Cookie(name) => format!("cookie.{name}"),
+            Part::Claim(name) => format!("claim.{name}"),
+            Part::Constant(_) => "constant".to_owned(),
+        };
+        let value = match part {
+            Part::ClientIp => self.address().map(|address| masked(address, ipv6_prefix).to_string()),
+            Part::Operation => {
+                let api = self.value(&Part::Api).unwrap_or_default();
+                let operation = self.value(part).unwrap_or_default();
+                Some(String::from_utf8_lossy(&[&api, &b":"[..], &operation].concat()).into_owned())
+            }
+            part => self.value(part).map(|value| match value.get(..LONGEST) {
+                None => String::from_utf8_lossy(&value).into_owned(),
+                Some(beginning) => {
+                    format!("{}#{:016x}", String::from_utf8_lossy(beginning), counters::digest(&value))
+                }
+            }),
+        };
+        (name, value.unwrap_or_default())
+    }
+
     /// Adds a part to a key. `false`: the caller's identity has it not, and nothing can be counted by it.
     ///
     /// Subjects, consumers and claims mean something within their issuer only, which therefore is in the key.
@@ -117,14 +151,25 @@ fn write(key: &mut impl Hasher, value: &[u8]) {
     key.write(value);
 }
 
-/// The bytes of an address, of IPv6 the first bits alone: networks give whole prefixes to one customer.
+/// Of a longer value a rate limit service is told a digest.
+const LONGEST: usize = 256;
+
+/// The bytes of an address, of IPv6 the first bits alone.
 fn network(address: IpAddr, ipv6_prefix: u8) -> Vec<u8> {
-    match address {
+    match masked(address, ipv6_prefix) {
         IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+/// An address, of IPv6 the first bits alone: networks give whole prefixes to one customer.
+fn masked(address: IpAddr, ipv6_prefix: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
         IpAddr::V6(address) => {
             let rest = 128_u32.saturating_sub(u32::from(ipv6_prefix));
             let mask = u128::MAX.checked_shl(rest).unwrap_or(0);
-            (u128::from(address) & mask).to_be_bytes().to_vec()
+            IpAddr::V6((u128::from(address) & mask).into())
         }
     }
 }

@@ -13,13 +13,23 @@ use crate::{
 /// The names of the policies that the tiers of APIs and operations make.
 const OF_APIS: [(&str, Level); 2] = [("api", Level::Api), ("resource", Level::Resource)];
 
+/// All policies by their numbers, those that the tiers of APIs make first.
+pub fn numbered(policies: &[Policy]) -> impl Iterator<Item = (Level, &str)> {
+    let configured = policies.iter().map(|policy| (policy.level, policy.name.as_str()));
+    OF_APIS.iter().map(|(name, level)| (*level, *name)).chain(configured)
+}
+
 /// A policy and the allowance that a request has by it.
 #[derive(Debug, Clone, Copy)]
 pub struct Applied<'p> {
+    /// Its place in [`numbered`].
+    pub number: usize,
     pub name: &'p str,
     pub level: Level,
     pub key: &'p [Part],
     pub shadow: bool,
+    /// The service counts its quota.
+    pub shared: bool,
     pub allowances: &'p Allowances,
     /// A tier was named that does not exist.
     pub unknown_tier: bool,
@@ -130,7 +140,7 @@ fn parts(config: &mut RateLimitConfig, visit: &mut Visit<'_>) -> Result<(), Conf
 }
 
 /// Refuses policies that are malformed or that nobody could tell apart.
-pub fn check(policies: &[Policy], tiers: &Tiers) -> Result<(), ConfigError> {
+pub fn check(policies: &[Policy], tiers: &Tiers, service: bool) -> Result<(), ConfigError> {
     let mut names = BTreeSet::new();
     for (index, policy) in policies.iter().enumerate() {
         let at = |error: ConfigError| error.under(&format!("policies[{index}]"));
@@ -148,21 +158,30 @@ pub fn check(policies: &[Policy], tiers: &Tiers) -> Result<(), ConfigError> {
                 "no part: say whose requests count together, or `[{constant: all}]` for everybody's";
             return Err(at(ConfigError::at("key", problem)));
         }
+        if policy.shared && !service {
+            let problem = "nobody counts for several Envoys: name the rate limit service in `service`";
+            return Err(at(ConfigError::at("shared", problem)));
+        }
         tiers.check(&policy.tier).map_err(at)?;
     }
     Ok(())
 }
 
 /// The policy of an API's or an operation's tier.
-pub fn of_api<'p>(level: Level, tier: &str, tiers: &'p Tiers) -> Option<Applied<'p>> {
-    let (name, _) = OF_APIS.iter().find(|(_, known)| *known == level)?;
+pub fn of_api<'p>(level: Level, tier: &str, tiers: &'p Tiers, shared: bool) -> Option<Applied<'p>> {
+    let (number, (name, _)) = OF_APIS.iter().enumerate().find(|(_, (_, known))| *known == level)?;
     let key: &[Part] = if level == Level::Api { &[Part::Api] } else { &[Part::Operation] };
     let allowances = tiers.get(tier)?;
-    Some(Applied { name, level, key, shadow: false, allowances, unknown_tier: false })
+    Some(Applied { number, name, level, key, shadow: false, shared, allowances, unknown_tier: false })
 }
 
-/// What a policy gives a request; `None` when it does not apply.
-pub fn apply<'p>(policy: &'p Policy, tiers: &'p Tiers, request: &Request<'_>) -> Option<Applied<'p>> {
+/// What the policy at this place of the configuration gives a request; `None` when it does not apply.
+pub fn apply<'p>(
+    index: usize,
+    policy: &'p Policy,
+    tiers: &'p Tiers,
+    request: &Request<'_>,
+) -> Option<Applied<'p>> {
     let applies = match policy.callers {
         Callers::All => true,
         Callers::Identified => request.caller.is_some(),
@@ -175,10 +194,12 @@ pub fn apply<'p>(policy: &'p Policy, tiers: &'p Tiers, request: &Request<'_>) ->
     };
     let known = tiers.get(named);
     Some(Applied {
+        number: index.saturating_add(OF_APIS.len()),
         name: &policy.name,
         level: policy.level,
         key: &policy.key,
         shadow: policy.mode == Mode::Shadow,
+        shared: policy.shared,
         allowances: known.or_else(|| tiers.get(&policy.tier)).filter(|_| applies)?,
         unknown_tier: known.is_none() && !named.is_empty(),
     })

@@ -12,7 +12,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::period::Period;
+use crate::{lease, period::Period};
 
 /// How requests are counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize, JsonSchema)]
@@ -41,6 +41,8 @@ pub enum State {
     Gcra { full_at: u64 },
     /// When the window ends, in seconds since the epoch, and what has been used of it; less than 2^40.
     Window { end: u32, used: u64 },
+    /// Half of an [`crate::lease::Account`]; no limit reads it.
+    Lease { what: lease::Half, number: u32, until: u64 },
 }
 
 /// In nanoseconds.
@@ -216,6 +218,10 @@ impl State {
                 0 => (0, 0),
                 left => (left, used),
             },
+            Self::Lease { number, until, .. } => {
+                let left = until.saturating_mul(lease::MILLISECOND).saturating_sub(clocks.monotonic);
+                (left, u64::from(number))
+            }
         }
     }
 

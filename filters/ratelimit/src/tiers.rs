@@ -52,6 +52,8 @@ pub struct Allowances {
 /// What holds together for one request. Neither: no limit.
 #[derive(Debug)]
 pub struct Limits {
+    /// The tier's name, and the number of the group: `Careful`, `Careful/0`. How a rate limit service tells them apart.
+    pub name: String,
     /// Goes into the key: whoever gets other limits begins anew.
     pub tag: u64,
     /// Quota, burst, bandwidth.
@@ -111,7 +113,9 @@ impl Allowances {
         let Tier { quota, burst, bandwidth, stop_on_quota, groups } = tier;
         let limits = |place: &str, quota, burst, bandwidth| {
             let all = all(quota, burst, bandwidth, algorithm, stop_on_quota)?;
-            Ok::<_, ConfigError>(Limits { tag: digest(&format!("{name}/{place}/{all:?}")), all })
+            let tag = digest(format!("{name}/{place}/{all:?}").as_bytes());
+            let name = if place.is_empty() { name.to_owned() } else { format!("{name}/{place}") };
+            Ok::<_, ConfigError>(Limits { name, tag, all })
         };
         let otherwise = limits("", quota, burst, bandwidth)?;
         let groups = groups.into_iter().enumerate().map(|(index, group)| {

@@ -17,7 +17,7 @@ pub(crate) fn normalised(printed: &str) -> String {
         .replace(&built, "~/enforcer/target/debug")
         .replace(word(printed, "gateway"), "http://127.0.0.1:8080")
         .replace(word(printed, "backend"), "http://127.0.0.1:3000");
-    for (before, after, value) in [("/tmp/enforcer-demo-", "/ ", "x7Kq2m"), ("  Envoy ", " ", "1.40.0")] {
+    for (before, after, value) in [("/tmp/enforcer-demo-", "/ .", "x7Kq2m"), ("  Envoy ", " ", "1.40.0")] {
         text = replaced(&text, before, after, value);
     }
     text

@@ -20,7 +20,7 @@ pub(crate) fn demo() -> Option<Command> {
     let envoy = EnvoyBinary::find_or_skip().unwrap()?;
     let demo = Path::new(env!("CARGO_BIN_EXE_enforcer-demo"));
     assert!(demo.with_file_name("enforcer").is_file(), "run `cargo build -p enforcer-adapter` first");
-    let module = demo.parent().unwrap().with_file_name("wasm32-wasip1").join("wasm/auth.wasm");
+    let module = demo.parent().unwrap().with_file_name("wasm32-wasip1").join("wasm/bundle.wasm");
     assert!(module.is_file(), "no `{}`; run `make wasm`", module.display());
     let mut command = Command::new(demo);
     command.env("ENVOY", envoy.path()).env("NO_COLOR", "1").arg("--module").arg(module);

@@ -41,7 +41,7 @@ fn check_envoy(binary: &EnvoyBinary) {
 }
 
 fn plugin() -> Plugin {
-    Plugin::new("probe", "the-root", json!({ "for": "the probe" }))
+    Plugin::new("probe", "the-root", json!({ "for": "the probe" })).answers(answers())
 }
 
 /// The phases in which a request can be touched.
@@ -62,7 +62,6 @@ const CALLS: [&str; 3] = ["call-down", "call-slow", "call-reset"];
 
 fn check(host_name: &str, release: &str, start: &dyn Fn() -> Box<dyn Host>) {
     let mut host = start();
-    set_upstreams(&mut *host);
     let mut calls = Calls::default();
     calls.add_start(&started(&mut *host));
     let ask = Ask {
@@ -83,7 +82,6 @@ fn check(host_name: &str, release: &str, start: &dyn Fn() -> Box<dyn Host>) {
         if host.died() {
             courses.push("envoy: dies".into());
             host = start();
-            set_upstreams(&mut *host);
             started(&mut *host);
         } else {
             courses.extend(
@@ -116,7 +114,6 @@ fn check(host_name: &str, release: &str, start: &dyn Fn() -> Box<dyn Host>) {
 
 /// What a module that traps costs: this request, the next one, and those after the VM has come back.
 fn trapped(host: &mut dyn Host, phase: &str) -> Vec<String> {
-    set_upstreams(host);
     started(host);
     let ask = Ask::post("/probe", &[b"request"]).trailer("x-probe-twice", "1");
     let answer = |host: &mut dyn Host, what: &str| {
@@ -141,15 +138,17 @@ fn noted(fields: Fields) -> Fields {
         .with("x-probe-odd", b"\xc3\x28")
 }
 
-fn set_upstreams(host: &mut dyn Host) {
+fn answers() -> Vec<(&'static str, Answer)> {
     let reply =
         |headers, body, trailers, after| Answer::Reply { status: 200, headers, body, trailers, after };
     let none = Fields::new;
-    host.answer("backend", reply(noted(none()), b"response", Some(noted(none())), Duration::ZERO));
     let twice = none().with("x-probe-twice", "1").with("x-probe-twice", "2");
-    host.answer("side", reply(twice, b"answer", None, Duration::ZERO));
-    host.answer("slow", reply(none(), b"late", None, Duration::from_secs(2)));
-    host.answer("reset", Answer::Close);
+    vec![
+        ("backend", reply(noted(none()), b"response", Some(noted(none())), Duration::ZERO)),
+        ("side", reply(twice, b"answer", None, Duration::ZERO)),
+        ("slow", reply(none(), b"late", None, Duration::from_secs(2))),
+        ("reset", Answer::Close),
+    ]
 }
 
 /// What the instances log while they start, with the number of the instance: the canary, the main thread and one

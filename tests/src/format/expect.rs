@@ -71,6 +71,22 @@ pub(crate) struct Deliveries {
     pub(crate) path: Option<String>,
     #[serde(default)]
     pub(crate) headers: BTreeMap<String, Field>,
+    /// What its last request was, whether or not it is about events.
+    #[serde(default)]
+    pub(crate) last: Option<Last>,
+}
+
+/// The last request that a service received.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Last {
+    #[serde(default)]
+    pub(crate) path: Option<String>,
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, Field>,
+    /// Members that the body has, among others; `null` for one that it has not.
+    #[serde(default)]
+    pub(crate) json: Option<Value>,
 }
 
 /// What the backend must have received.

@@ -10,7 +10,7 @@ use enforcer_adapter::gateway::{Gateway, Input};
 use enforcer_adapter::source::{Source, parse};
 use serde_json::{Value, json};
 
-use super::bootstrap::{access_log, tls};
+use super::bootstrap::{access_log, protocol, tls};
 use super::{BACKEND, Scene};
 use crate::Error;
 
@@ -89,6 +89,9 @@ impl Attached {
                 put(&mut cluster, "name", json!(name));
                 *part(&mut cluster, "/load_assignment/cluster_name")? = json!(name);
                 point(&mut cluster, *address)?;
+                if scene.speaks_grpc(name) {
+                    put(&mut cluster, "typed_extension_protocol_options", protocol(true));
+                }
                 clusters.push(cluster);
             }
         }
@@ -122,7 +125,7 @@ fn point(cluster: &mut Value, address: SocketAddr) -> Result<(), Error> {
     Ok(())
 }
 
-fn put(object: &mut Value, name: &str, value: Value) {
+pub(super) fn put(object: &mut Value, name: &str, value: Value) {
     if let Some(members) = object.as_object_mut() {
         members.insert(name.to_owned(), value);
     }

@@ -15,16 +15,13 @@ pub(super) const LISTENER: &str = "cases";
 /// One listener, the filter, and a cluster for each service. Everything that Envoy could do for the
 /// filters is left out: paths are not normalised, so that the filters' own care is what is tested.
 pub(super) fn bootstrap(scene: &Scene, services: &BTreeMap<String, SocketAddr>) -> Result<Value, Error> {
-    let router = json!({
-        "name": "envoy.filters.http.router",
-        "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
-    });
-    let mut listener = listener(&[wasm_filter(scene), router]);
+    let mut listener = listener(LISTENER, &[wasm_filter(&scene.root_id, scene), router()]);
     let chain = listener.pointer_mut("/filter_chains/0").and_then(Value::as_object_mut);
     if let (true, Some(chain)) = (scene.tls, chain) {
         chain.insert("transport_socket".to_owned(), tls()?);
     }
-    let clusters: Vec<Value> = services.iter().map(|(name, address)| cluster(name, *address)).collect();
+    let clusters: Vec<Value> =
+        services.iter().map(|(name, address)| cluster(name, *address, scene.speaks_grpc(name))).collect();
     Ok(json!({
         "static_resources": { "listeners": [listener], "clusters": clusters },
     }))
@@ -49,13 +46,20 @@ pub(super) fn tls() -> Result<Value, Error> {
     }))
 }
 
-fn wasm_filter(scene: &Scene) -> Value {
+pub(super) fn router() -> Value {
     json!({
-        "name": scene.root_id,
+        "name": "envoy.filters.http.router",
+        "typed_config": { "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" },
+    })
+}
+
+pub(super) fn wasm_filter(name: &str, scene: &Scene) -> Value {
+    json!({
+        "name": name,
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
             "config": {
-                "name": scene.root_id,
+                "name": name,
                 "root_id": scene.root_id,
                 "failure_policy": "FAIL_RELOAD",
                 "configuration": {
@@ -72,9 +76,9 @@ fn wasm_filter(scene: &Scene) -> Value {
     })
 }
 
-fn listener(filters: &[Value]) -> Value {
+pub(super) fn listener(name: &str, filters: &[Value]) -> Value {
     json!({
-        "name": LISTENER,
+        "name": name,
         "address": { "socket_address": { "address": "127.0.0.1", "port_value": 0 } },
         "filter_chains": [{ "filters": [{
             "name": "envoy.filters.network.http_connection_manager",
@@ -117,20 +121,29 @@ pub(super) fn access_log() -> Value {
     })
 }
 
-fn cluster(name: &str, address: SocketAddr) -> Value {
+pub(super) fn cluster(name: &str, address: SocketAddr, grpc: bool) -> Value {
     let socket = json!({ "address": address.ip().to_string(), "port_value": address.port() });
     json!({
         "name": name,
         "connect_timeout": "1s",
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": { "http_protocol_options": { "enable_trailers": true } },
-            },
-        },
+        "typed_extension_protocol_options": protocol(grpc),
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": { "socket_address": socket } } }] }],
+        },
+    })
+}
+
+/// HTTP/2 for gRPC, else HTTP/1.
+pub(super) fn protocol(grpc: bool) -> Value {
+    let protocol = match grpc {
+        true => json!({ "http2_protocol_options": {} }),
+        false => json!({ "http_protocol_options": { "enable_trailers": true } }),
+    };
+    json!({
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": protocol,
         },
     })
 }

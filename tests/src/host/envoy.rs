@@ -3,13 +3,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use enforcer_testbed::{
-    Connection, EchoBackend, Envoy, EnvoyBinary, RawClient, Received, Reply, ReservedPort, Response, Version,
+    Connection, EchoBackend, Envoy, EnvoyBinary, GrpcReply, GrpcServer, RawClient, Received, Reply,
+    ReservedPort, Response, Version,
 };
 use serde_json::Value;
 
 use super::attached::{self, Attached};
 use super::{
-    Answered, BACKEND, Behaviour, Exchanges, GARBAGE, Host, Scene, Stage, WireRequest, bootstrap, huge,
+    Answered, BACKEND, Behaviour, Exchanges, GARBAGE, Host, INTERNAL, LimitService, Scene, Stage,
+    WireRequest, bootstrap, huge, refused,
 };
 use crate::Error;
 use crate::format::{Answer, HostKind};
@@ -72,16 +74,13 @@ impl Host for EnvoyHost {
         Ok(Box::new(EnvoyStage { envoy, client, tls: scene.tls, services }))
     }
 
-    fn refusal(&self, scene: &Scene) -> Result<Option<String>, Error> {
-        // Nothing is called in this mode: any address will do.
-        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
-        let names = scene.services.keys().cloned().chain([BACKEND.to_owned()]);
-        let config = self.bootstrap(scene, &names.map(|name| (name, nowhere)).collect())?;
-        match self.binary.validate(config) {
-            Ok(()) => Ok(None),
-            Err(enforcer_testbed::Error::Rejected { log, .. }) => Ok(Some(log)),
-            Err(error) => Err(error.into()),
-        }
+    /// One Envoy gets a listener for each scene, and does not mind that others are refused. Validating each in an
+    /// Envoy of its own would compile the module each time, which is nearly all that a refusal costs.
+    fn refusals(&self, accepted: &Scene, scenes: &[Scene]) -> Result<Vec<Option<String>>, Error> {
+        let folder = tempfile::tempdir().map_err(|error| Error::Case(error.to_string()))?;
+        let bootstrap = refused::bootstrap(accepted, scenes, &folder.path().join("lds.json"))?;
+        let envoy = self.binary.options(bootstrap.to_string()).start()?;
+        refused::logs(&envoy.log().since(0), scenes.len())
     }
 }
 
@@ -209,13 +208,15 @@ fn answered(response: Response, logged: &str) -> Answered {
 struct Service {
     port: ReservedPort,
     server: Option<EchoBackend>,
+    /// In place of the other one, where it is a rate limit service.
+    grpc: Option<GrpcServer>,
     /// Received by earlier servers on this port.
     before: Vec<Received>,
 }
 
 impl Service {
     fn start(behaviour: &Behaviour) -> Result<Self, Error> {
-        let mut service = Self { port: ReservedPort::new()?, server: None, before: Vec::new() };
+        let mut service = Self { port: ReservedPort::new()?, server: None, grpc: None, before: Vec::new() };
         service.change(behaviour)?;
         Ok(service)
     }
@@ -224,7 +225,11 @@ impl Service {
         if behaviour.answer == Answer::Down {
             self.before = self.received();
             self.server = None;
+            self.grpc = None;
             return Ok(());
+        }
+        if let Some(limits) = behaviour.limits.clone() {
+            return self.change_limits(limits, behaviour.answer.clone());
         }
         let server = match self.server.take() {
             Some(server) => server,
@@ -235,9 +240,28 @@ impl Service {
         Ok(())
     }
 
+    fn change_limits(&mut self, limits: LimitService, answer: Answer) -> Result<(), Error> {
+        self.before = self.received();
+        // Two servers cannot have one port.
+        self.grpc = None;
+        let started = Instant::now();
+        let handler = move |message: &[u8]| match &answer {
+            Answer::Slow(time) => {
+                GrpcReply::Message(limits.answer(message, started.elapsed()), time.duration())
+            }
+            Answer::Hang => GrpcReply::Message(Vec::new(), NEVER),
+            Answer::Garbage => GrpcReply::Message(GARBAGE.into(), Duration::ZERO),
+            Answer::Status(_) => GrpcReply::Status(INTERNAL),
+            _ => GrpcReply::Message(limits.answer(message, started.elapsed()), Duration::ZERO),
+        };
+        self.grpc = Some(GrpcServer::start_on(self.port.address().port(), handler)?);
+        Ok(())
+    }
+
     fn received(&self) -> Vec<Received> {
-        let now = self.server.as_ref().map(EchoBackend::received).unwrap_or_default();
-        self.before.iter().cloned().chain(now).collect()
+        let http = self.server.as_ref().map(EchoBackend::received).unwrap_or_default();
+        let grpc = self.grpc.as_ref().map(GrpcServer::received).unwrap_or_default();
+        self.before.iter().cloned().chain(http).chain(grpc).collect()
     }
 }
 

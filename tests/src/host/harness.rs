@@ -10,7 +10,10 @@ use enforcer_harness::{
 use enforcer_testbed::{Fields, Received};
 
 use super::wire::WireBody;
-use super::{Answered, BACKEND, Behaviour, Exchanges, GARBAGE, Host, Scene, Stage, WireRequest, huge};
+use super::{
+    Answered, BACKEND, Behaviour, Exchanges, GARBAGE, Host, INTERNAL, LimitService, Scene, Stage,
+    WireRequest, huge,
+};
 use crate::Error;
 use crate::format::{Answer, HostKind};
 
@@ -72,8 +75,9 @@ impl Host for HarnessHost {
         Ok(Box::new(HarnessStage { harness, workers: scene.workers }))
     }
 
-    fn refusal(&self, scene: &Scene) -> Result<Option<String>, Error> {
-        Ok(self.builder(scene)?.start().err().map(|error| error.to_string()))
+    fn refusals(&self, _accepted: &Scene, scenes: &[Scene]) -> Result<Vec<Option<String>>, Error> {
+        let refusal = |scene| Ok(self.builder(scene)?.start().err().map(|error| error.to_string()));
+        scenes.iter().map(refusal).collect()
     }
 }
 
@@ -223,6 +227,9 @@ fn fields(map: &HeaderMap) -> Fields {
 }
 
 fn upstream(behaviour: &Behaviour) -> Upstream {
+    if let Some(limits) = behaviour.limits.clone() {
+        return grpc_upstream(limits, &behaviour.answer);
+    }
     let document = behaviour.document.as_deref().unwrap_or_default();
     let mut headers = vec![("content-type", "application/json")];
     headers.extend(behaviour.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
@@ -237,6 +244,23 @@ fn upstream(behaviour: &Behaviour) -> Upstream {
         Answer::Slow(time) => well(200).after(time.duration()),
         Answer::Hang => Upstream::hang(),
         Answer::Down => Upstream::down(),
+    }
+}
+
+/// How long a case's service takes that is not slow.
+const PROMPT: Duration = Duration::from_millis(1);
+
+fn grpc_upstream(limits: LimitService, answer: &Answer) -> Upstream {
+    let counting = move |delay| {
+        Upstream::by(move |call: &Call| Upstream::grpc(limits.answer(&call.body, call.at)).after(delay))
+    };
+    match answer {
+        Answer::Slow(time) => counting(time.duration()),
+        Answer::Hang => Upstream::hang(),
+        Answer::Down => Upstream::down(),
+        Answer::Garbage => Upstream::grpc(GARBAGE),
+        Answer::Status(_) => Upstream::grpc_error(INTERNAL, ""),
+        Answer::Ok | Answer::Empty | Answer::Huge | Answer::Body(_) => counting(PROMPT),
     }
 }
 

@@ -4,6 +4,8 @@ mod attached;
 mod bootstrap;
 mod envoy;
 mod harness;
+mod limits;
+mod refused;
 mod wire;
 
 use std::collections::BTreeMap;
@@ -15,6 +17,7 @@ use serde_json::Value;
 
 pub(crate) use envoy::EnvoyHost;
 pub(crate) use harness::HarnessHost;
+pub(crate) use limits::LimitService;
 pub(crate) use wire::{WireBody, WireRequest};
 
 use crate::Error;
@@ -25,6 +28,9 @@ pub(crate) const BACKEND: &str = "backend";
 
 /// A body that no key set is.
 const GARBAGE: &str = "<html>not what you asked for</html>";
+
+/// The gRPC status of a service that answers with a status.
+const INTERNAL: u32 = 13;
 
 /// A key set that is right but for its ten megabytes.
 fn huge() -> String {
@@ -41,8 +47,9 @@ pub(crate) trait Host: Send + Sync {
     /// Starts the filters on new virtual machines.
     fn start(&self, scene: &Scene) -> Result<Box<dyn Stage>, Error>;
 
-    /// Configures the filters and nothing more. `Some` is the log of a refusal.
-    fn refusal(&self, scene: &Scene) -> Result<Option<String>, Error>;
+    /// Configures the filters of each scene and nothing more. `Some` is the log of a refusal. Beside them stands
+    /// a scene that is accepted, so that what holds for all of them is done once.
+    fn refusals(&self, accepted: &Scene, scenes: &[Scene]) -> Result<Vec<Option<String>>, Error>;
 }
 
 /// What a host starts with.
@@ -57,6 +64,13 @@ pub(crate) struct Scene {
     pub(crate) services: BTreeMap<String, Behaviour>,
 }
 
+impl Scene {
+    /// Whether a service is spoken to by gRPC.
+    fn speaks_grpc(&self, service: &str) -> bool {
+        self.services.get(service).is_some_and(|behaviour| behaviour.limits.is_some())
+    }
+}
+
 /// How a service behaves now.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Behaviour {
@@ -64,6 +78,8 @@ pub(crate) struct Behaviour {
     pub(crate) document: Option<String>,
     /// Header fields that come with the document.
     pub(crate) headers: BTreeMap<String, String>,
+    /// It is a rate limit service, which speaks gRPC.
+    pub(crate) limits: Option<LimitService>,
     pub(crate) answer: Answer,
 }
 

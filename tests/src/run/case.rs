@@ -12,7 +12,7 @@ use super::Outcome;
 use crate::Error;
 use crate::check::{self, Observed};
 use crate::format::{Case, CaseFile, Expect, Request, Service, Step, Values};
-use crate::host::{BACKEND, Behaviour, Host, Scene, Stage, WireBody, WireRequest};
+use crate::host::{BACKEND, Behaviour, Host, LimitService, Scene, Stage, WireBody, WireRequest};
 use crate::keys::{self, Key};
 use crate::template::{self, Names};
 use crate::tokens::{TokenSpec, latin1};
@@ -32,6 +32,14 @@ const AT_ONCE: usize = 4;
 
 /// The outcome of each case, in order.
 pub(super) fn run(host: &dyn Host, file: &CaseFile, cases: &[&Case]) -> Result<Vec<Outcome>, Error> {
+    let (refused, played): (Vec<&Case>, Vec<&Case>) = cases.iter().partition(|case| !case.refused.is_empty());
+    let mut refused = refuse(host, file, &refused)?.into_iter();
+    let mut played = play(host, file, &played)?.into_iter();
+    let next = |case: &&Case| if case.refused.is_empty() { played.next() } else { refused.next() };
+    Ok(cases.iter().filter_map(next).collect())
+}
+
+fn play(host: &dyn Host, file: &CaseFile, cases: &[&Case]) -> Result<Vec<Outcome>, Error> {
     let mut outcomes = Vec::with_capacity(cases.len());
     let mut shared = None;
     // Neighbours that have filters of their own do not mind each other; the others follow one another.
@@ -54,7 +62,7 @@ pub(super) fn run(host: &dyn Host, file: &CaseFile, cases: &[&Case]) -> Result<V
 
 /// Whether the case has a filter of its own.
 fn is_alone(file: &CaseFile, case: &Case) -> bool {
-    file.fresh || case.configuration.is_some() || !case.services.is_empty() || !case.refused.is_empty()
+    file.fresh || case.configuration.is_some() || !case.services.is_empty()
 }
 
 fn run_at_once(host: &dyn Host, file: &CaseFile, cases: &[&Case]) -> Vec<Result<Outcome, Error>> {
@@ -72,15 +80,10 @@ fn run_case(
     case: &Case,
     shared: &mut Option<Actors>,
 ) -> Result<Outcome, Error> {
-    if let Some(reason) = &case.skip {
-        return Ok(Outcome::Skipped(reason.clone()));
+    if let Some(outcome) = left_out(host, case) {
+        return Ok(outcome);
     }
-    if !case.runs_on(host.kind()) {
-        return Ok(Outcome::Elsewhere);
-    }
-    let differences = if !case.refused.is_empty() {
-        refuse(host, file, case)?
-    } else if is_alone(file, case) {
+    let differences = if is_alone(file, case) {
         Actors::gather(host, file, case)?.play(file, case)
     } else {
         let actors = match shared.take() {
@@ -89,31 +92,50 @@ fn run_case(
         };
         shared.insert(actors).play(file, case)
     };
-    Ok(if differences.is_empty() { Outcome::Passed } else { Outcome::Failed(differences) })
+    Ok(judged(differences))
 }
 
-fn refuse(host: &dyn Host, file: &CaseFile, case: &Case) -> Result<Vec<String>, Error> {
-    Ok(match host.refusal(&scene(file, case)?)? {
-        None => vec!["the configuration was accepted".into()],
-        Some(log) => case
-            .refused
-            .iter()
-            .filter(|text| !log.contains(text.as_str()))
-            .map(|text| format!("refused without `{text}`:\n{log}"))
-            .collect(),
-    })
+fn left_out(host: &dyn Host, case: &Case) -> Option<Outcome> {
+    match &case.skip {
+        Some(reason) => Some(Outcome::Skipped(reason.clone())),
+        None => (!case.runs_on(host.kind())).then_some(Outcome::Elsewhere),
+    }
 }
 
-fn scene(file: &CaseFile, case: &Case) -> Result<Scene, Error> {
+fn judged(differences: Vec<String>) -> Outcome {
+    if differences.is_empty() { Outcome::Passed } else { Outcome::Failed(differences) }
+}
+
+/// The outcomes of cases whose configurations must be refused, all of them on one start of the host.
+fn refuse(host: &dyn Host, file: &CaseFile, cases: &[&Case]) -> Result<Vec<Outcome>, Error> {
+    let asked = cases.iter().filter(|case| left_out(host, case).is_none());
+    let scenes: Vec<Scene> = asked
+        .map(|case| scene(file, case.configuration.as_ref().unwrap_or(&file.configuration), &case.services))
+        .collect::<Result<_, _>>()?;
+    let mut logs = Vec::new().into_iter();
+    if !scenes.is_empty() {
+        logs = host.refusals(&scene(file, &file.configuration, &BTreeMap::new())?, &scenes)?.into_iter();
+    }
+    let outcome = |case: &&Case| left_out(host, case).or_else(|| Some(judged(unlike(case, logs.next()?))));
+    Ok(cases.iter().filter_map(outcome).collect())
+}
+
+fn unlike(case: &Case, log: Option<String>) -> Vec<String> {
+    let Some(log) = log else { return vec!["the configuration was accepted".into()] };
+    let missing = case.refused.iter().filter(|text| !log.contains(text.as_str()));
+    missing.map(|text| format!("refused without `{text}`:\n{log}")).collect()
+}
+
+fn scene(file: &CaseFile, configuration: &Value, own: &BTreeMap<String, Service>) -> Result<Scene, Error> {
     let names = CaseNames::new(file, SystemTime::now());
     let mut services = BTreeMap::<_, Behaviour>::new();
-    for (name, service) in file.services.iter().chain(&case.services) {
+    for (name, service) in file.services.iter().chain(own) {
         change(services.entry(name.clone()).or_default(), service, &names)?;
     }
     Ok(Scene {
         wasm: module(&file.module)?,
         root_id: file.root_id.as_ref().unwrap_or(&file.module).clone(),
-        configuration: template::json(case.configuration.as_ref().unwrap_or(&file.configuration), &names)?,
+        configuration: template::json(configuration, &names)?,
         workers: file.workers,
         tls: file.tls,
         services,
@@ -129,6 +151,9 @@ fn change(behaviour: &mut Behaviour, service: &Service, names: &CaseNames<'_>) -
     }
     if let Some(headers) = &service.headers {
         behaviour.headers.clone_from(headers);
+    }
+    if let Some(allowance) = service.limit {
+        behaviour.limits = Some(LimitService::new(allowance));
     }
     if let Some(answer) = &service.answer {
         behaviour.answer = answer.clone();
@@ -163,7 +188,7 @@ struct Actors {
 
 impl Actors {
     fn gather(host: &dyn Host, file: &CaseFile, case: &Case) -> Result<Self, Error> {
-        let scene = scene(file, case)?;
+        let scene = scene(file, case.configuration.as_ref().unwrap_or(&file.configuration), &case.services)?;
         let mut world = scene.services.clone();
         world.insert(BACKEND.to_owned(), Behaviour::default());
         Ok(Self { stage: host.start(&scene)?, world, received: BTreeMap::new(), counters: BTreeMap::new() })

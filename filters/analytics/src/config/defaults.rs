@@ -25,6 +25,8 @@ defaults! {
     interval, is_interval: Span = Span::from_secs(1);
     queue, is_queue: ByteSize = ByteSize::from_bytes(8 << 20);
     max_series, is_max_series: usize = 1000;
+    window, is_window: Span = Span::from_secs(300);
+    max_consumers, is_max_consumers: usize = 1000;
     all, is_all: f64 = 1.0;
 }
 

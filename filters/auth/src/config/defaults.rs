@@ -34,6 +34,7 @@ defaults! {
     max_stale, is_max_stale: Span = Span::from_secs(3600);
     believed, is_believed: Span = Span::from_secs(60);
     refused_for, is_refused_for: Span = Span::from_secs(10);
+    poll, is_poll: Span = Span::from_secs(10);
     cooldown, is_cooldown: Span = Span::from_secs(10);
 }
 

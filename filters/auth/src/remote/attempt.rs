@@ -5,32 +5,32 @@ use std::time::Duration;
 use enforcer_core::host::Host;
 
 /// When a failed fetch is tried again: twice as late each time.
-pub(super) const FIRST_RETRY: Duration = Duration::from_secs(1);
+pub const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(60);
 
 /// How a fetch ended, as all workers know it. Times are on the monotonic clock.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Attempt {
-    pub(super) ended: Duration,
+pub struct Attempt {
+    pub ended: Duration,
     /// When the text that is known was fetched.
-    pub(super) fetched: Duration,
+    pub fetched: Duration,
     /// When to fetch again although nobody asks.
-    pub(super) next: Duration,
+    pub next: Duration,
     /// How many have failed since one succeeded.
-    pub(super) failures: u32,
+    pub failures: u32,
 }
 
 impl Attempt {
     /// A fetch that brought a text, to be used so long. The next one is up to an eighth earlier, so that gateways
     /// that were started together do not fetch together ever after.
-    pub(super) fn succeeded(host: &dyn Host, age: Duration) -> Self {
+    pub fn succeeded(host: &dyn Host, age: Duration) -> Self {
         let now = host.monotonic();
         let next = now.saturating_add(age).saturating_sub(random_part(host, age, 8));
         Self { ended: now, fetched: now, next, failures: 0 }
     }
 
     /// One more failure; the next attempt is up to a quarter later than its turn.
-    pub(super) fn failed(self, host: &dyn Host) -> Self {
+    pub fn failed(self, host: &dyn Host) -> Self {
         let now = host.monotonic();
         let backoff = FIRST_RETRY.saturating_mul(1 << self.failures.min(10)).min(LAST_RETRY);
         let next = now.saturating_add(backoff).saturating_add(random_part(host, backoff, 4));
@@ -38,14 +38,14 @@ impl Attempt {
     }
 
     /// Three times in nanoseconds and the failures, little endian.
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX).to_le_bytes();
         let Self { ended, fetched, next, failures } = *self;
         [&nanos(ended)[..], &nanos(fetched), &nanos(next), &failures.to_le_bytes()].concat()
     }
 
     /// The attempt, and what follows it.
-    pub(super) fn decode(value: &[u8]) -> Option<(Self, &[u8])> {
+    pub fn decode(value: &[u8]) -> Option<(Self, &[u8])> {
         let (ended, rest) = value.split_first_chunk::<8>()?;
         let (fetched, rest) = rest.split_first_chunk::<8>()?;
         let (next, rest) = rest.split_first_chunk::<8>()?;

@@ -7,6 +7,7 @@ mod access_log;
 mod invitation;
 mod operations;
 mod page;
+mod report;
 mod stage;
 mod tokens;
 mod walk;
@@ -26,10 +27,10 @@ use workshop::Complaint;
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error>>;
 
-const USAGE: &str = "usage: enforcer-demo --module AUTH_WASM [--once] [OPENAPI_FILE]";
+const USAGE: &str = "usage: enforcer-demo --module BUNDLE_WASM [--once] [OPENAPI_FILE]";
 
 struct Arguments {
-    /// auth.wasm
+    /// bundle.wasm
     module: PathBuf,
     /// The user's own definition.
     definition: Option<PathBuf>,
@@ -82,12 +83,14 @@ fn run(arguments: &Arguments, stopping: &AtomicBool) -> Outcome<()> {
     let mut stage = Stage::set_up(&mut page, &arguments.module, arguments.definition.as_deref())?;
     let plan = walk::Plan::of(&stage)?;
     plan.walk(&stage, &mut page)?;
+    let report = report::make(&stage, &mut page)?;
     if arguments.once {
+        report.keep()?;
         return Ok(());
     }
     stage.watch()?;
     invitation::print(&plan, &stage, &mut page)?;
     invitation::attend(&mut stage, &mut page, stopping)?;
-    drop(stage);
+    drop((stage, report));
     page.line("\nStopped: no process and no file is left behind.")
 }

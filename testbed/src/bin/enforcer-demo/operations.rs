@@ -124,7 +124,8 @@ fn find_configuration(value: &Value) -> Option<Value> {
             let text = members.get("value").and_then(Value::as_str);
             let plugin = text.and_then(|text| serde_json::from_str::<Value>(text).ok());
             plugin
-                .filter(|plugin| plugin.get("apis").is_some())
+                .and_then(|mut plugin| plugin.get_mut("auth").map(Value::take))
+                .filter(|auth| auth.get("apis").is_some())
                 .or_else(|| members.values().find_map(find_configuration))
         }
         Value::Array(items) => items.iter().find_map(find_configuration),
@@ -220,7 +221,7 @@ mod tests {
             "name": "pets", "base_path": "/v1", "operations": operations,
             "security": [{"jwt": {"scopes": {"any_of": ["read", "admin"]}}}],
         }]});
-        let dump = json!({"configs": [{"x": {"@type": "StringValue", "value": plugin.to_string()}}]});
+        let dump = json!({"configs": [{"x": {"@type": "StringValue", "value": json!({"auth": plugin}).to_string()}}]});
         Table::of(&dump.to_string()).unwrap()
     }
 

@@ -78,7 +78,7 @@ impl Stage {
         let words = ["enforcer build", about.definition, "-t envoy-xds", "-o gateway"].map(str::to_owned);
         page.entry("made by", &page::command(&words, page::TEXT))?;
         for (label, text) in [
-            ("gateway", format!("http://{}  Envoy {} with auth.wasm", self.gateway, about.envoy)),
+            ("gateway", format!("http://{}  Envoy {} with bundle.wasm", self.gateway, about.envoy)),
             (
                 "backend",
                 format!("http://{}  a process of its own, answers with what it received", about.backend),

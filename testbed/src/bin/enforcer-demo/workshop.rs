@@ -91,12 +91,16 @@ impl Workshop {
     }
 }
 
+/// What those settings do not say: an event of each request, in the access log, for the report at the end.
+const EVENTS: &str = "\nanalytics: {sinks: [{access_log: {}}]}\n";
+
 /// The quickstart's settings with what is so on this machine.
 fn settings(gateway: SocketAddr, backend: SocketAddr, module: &Path) -> String {
     SETTINGS
         .replace(GATEWAY, &format!("address: {}, port: {}", gateway.ip(), gateway.port()))
         .replace(BACKEND, &backend.to_string())
         .replace(MODULE, &json!(module.to_string_lossy()).to_string())
+        + EVENTS
 }
 
 /// What a command printed: standard output and standard error.
@@ -146,6 +150,7 @@ mod tests {
         let text = settings(address(1234), address(5678), Path::new("/tmp/a \"b\".wasm"));
         assert!(text.contains("{address: 127.0.0.1, port: 1234}"), "{text}");
         assert!(text.contains("backend: http://127.0.0.1:5678\n"), "{text}");
-        assert!(text.ends_with("modules: \"/tmp/a \\\"b\\\".wasm\"\n"), "{text}");
+        assert!(text.contains("modules: \"/tmp/a \\\"b\\\".wasm\"\n"), "{text}");
+        assert!(text.ends_with("\nanalytics: {sinks: [{access_log: {}}]}\n"), "{text}");
     }
 }

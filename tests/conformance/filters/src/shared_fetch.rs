@@ -72,7 +72,7 @@ impl Filter for SharedFetch {
                 self.value = reply.ok().map(|reply| String::from_utf8_lossy(&reply.body).trim().to_owned());
                 cx.wake(KEY);
             }
-            Background::Fetched(..) | Background::Draining => {}
+            Background::Fetched(..) | Background::Answered(..) | Background::Draining => {}
         }
     }
 }

@@ -33,7 +33,11 @@ impl EnvoyHost {
     /// Runs the plugin in Envoy's Wasm filter.
     pub(crate) fn wasm(binary: &EnvoyBinary, plugin: &Plugin) -> Result<Self, Error> {
         let filter = bootstrap::wasm(plugin, &plugin.file());
-        Self::start(binary, &filter, upstreams()?, &[], plugin.workers)
+        let upstreams = upstreams()?;
+        for (name, answer) in &plugin.answers {
+            upstream(&upstreams, name).answer(reply(answer));
+        }
+        Self::start(binary, &filter, upstreams, &[], plugin.workers)
     }
 
     /// Starts with any HTTP filter, and with more clusters.
@@ -55,9 +59,25 @@ impl EnvoyHost {
         let client = envoy.client("ingress")?.timeout(LIMIT);
         Ok(Self { envoy, upstreams, client, open: BTreeMap::new(), begun: 0, _down: down })
     }
+}
 
-    fn upstream(&self, name: &str) -> &EchoBackend {
-        self.upstreams.get(name).unwrap_or_else(|| panic!("there is no upstream `{name}` that answers"))
+fn upstream<'a>(upstreams: &'a Upstreams, name: &str) -> &'a EchoBackend {
+    upstreams.get(name).unwrap_or_else(|| panic!("there is no upstream `{name}` that answers"))
+}
+
+fn reply(answer: &Answer) -> Reply {
+    match answer {
+        Answer::Close => Reply::reset(),
+        Answer::Reply { status, headers, body, trailers, after } => {
+            let mut reply = Reply::status(*status).body(body).delay(*after);
+            for (name, value) in headers.iter() {
+                reply = reply.header(name, value);
+            }
+            match trailers {
+                Some(trailers) => reply.chunked(trailers.clone()),
+                None => reply,
+            }
+        }
     }
 }
 
@@ -73,21 +93,8 @@ pub(crate) fn oldest() -> Option<EnvoyBinary> {
 }
 
 impl Host for EnvoyHost {
-    fn answer(&mut self, upstream: &str, answer: Answer) {
-        let reply = match answer {
-            Answer::Close => Reply::reset(),
-            Answer::Reply { status, headers, body, trailers, after } => {
-                let mut reply = Reply::status(status).body(body).delay(after);
-                for (name, value) in headers.iter() {
-                    reply = reply.header(name, value);
-                }
-                match trailers {
-                    Some(trailers) => reply.chunked(trailers),
-                    None => reply,
-                }
-            }
-        };
-        self.upstream(upstream).answer(reply);
+    fn answer(&mut self, name: &str, answer: Answer) {
+        upstream(&self.upstreams, name).answer(reply(&answer));
     }
 
     fn begin(&mut self, ask: &Ask) -> usize {
@@ -127,17 +134,17 @@ impl Host for EnvoyHost {
         }
     }
 
-    fn received(&mut self, upstream: &str) -> Vec<Seen> {
+    fn received(&mut self, name: &str) -> Vec<Seen> {
         let seen = |request: enforcer_testbed::Received| {
             let mut headers = Fields::new().with(":path", request.path);
             request.headers.iter().for_each(|(name, value)| headers.push(name, value));
             Seen { status: 0, headers, body: request.body, trailers: request.trailers, complete: true }
         };
-        self.upstream(upstream).received().into_iter().map(seen).collect()
+        upstream(&self.upstreams, name).received().into_iter().map(seen).collect()
     }
 
-    fn wait_for(&mut self, upstream: &str, count: usize) {
-        self.upstream(upstream).wait_for(count, LIMIT).unwrap();
+    fn wait_for(&mut self, name: &str, count: usize) {
+        upstream(&self.upstreams, name).wait_for(count, LIMIT).unwrap();
     }
 
     fn counter(&mut self, name: &str) -> u64 {

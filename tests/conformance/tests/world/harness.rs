@@ -35,7 +35,11 @@ impl HarnessHost {
             .cluster("down", Upstream::down())
             .cluster("empty", Upstream::no_healthy_host())
             .start()?;
-        Ok(Self { harness, begun: Vec::new() })
+        let mut host = Self { harness, begun: Vec::new() };
+        for (upstream, answer) in &plugin.answers {
+            host.answer(upstream, answer.clone());
+        }
+        Ok(host)
     }
 
     fn handle(&self, request: usize) -> Handle {

@@ -24,6 +24,8 @@ pub(crate) struct Plugin {
     /// Envoy's `allow_on_headers_stop_iteration`.
     pub(crate) stop_iteration: bool,
     pub(crate) workers: u32,
+    /// What upstreams answer from the first moment on: a filter may call while it starts.
+    pub(crate) answers: Vec<(&'static str, Answer)>,
 }
 
 impl Plugin {
@@ -38,7 +40,12 @@ impl Plugin {
     }
 
     pub(crate) fn new(module: &'static str, root_id: &'static str, configuration: Value) -> Self {
-        Self { module, root_id, configuration, stop_iteration: false, workers: 1 }
+        Self { module, root_id, configuration, stop_iteration: false, workers: 1, answers: Vec::new() }
+    }
+
+    #[must_use]
+    pub(crate) fn answers(self, answers: Vec<(&'static str, Answer)>) -> Self {
+        Self { answers, ..self }
     }
 
     /// The module, or how to make it.
