@@ -80,9 +80,9 @@ pub const THROTTLED_API: Code = throttled("900800");
 /// The quota of an operation is used up.
 pub const THROTTLED_RESOURCE: Code = throttled("900802");
 /// The quota of an application's subscription is used up.
-pub const THROTTLED_SUBSCRIPTION: Code = throttled("900803");
+pub const THROTTLED_SUBSCRIPTION: Code = throttled("900804");
 /// The quota of an application is used up.
-pub const THROTTLED_APPLICATION: Code = throttled("900804");
+pub const THROTTLED_APPLICATION: Code = throttled("900803");
 /// The quota of a policy of another kind is used up.
 pub const THROTTLED_CUSTOM: Code = throttled("900806");
 /// Too many requests of a subscription in a short time.

@@ -3,7 +3,7 @@
 use enforcer_core::{
     headers::HeaderMap,
     host::{Attribute, Attributes, Hash},
-    protobuf::Message,
+    protobuf::{Message, Value, fields},
 };
 
 use crate::hostcalls::{self, Status};
@@ -25,20 +25,15 @@ pub fn verify_signature(hash: Hash, public_key: &[u8], signature: &[u8], text: &
 
 /// Envoy's `sign` (`SignArguments` and `SignResult`). `None` where the host has no such function, or refuses the key.
 pub fn sign(hash: Hash, private_key: &[u8], text: &[u8]) -> Option<Vec<u8>> {
-    let mut arguments = Vec::with_capacity(private_key.len().saturating_add(text.len()).saturating_add(64));
-    field(&mut arguments, 1, hash.name().as_bytes());
-    field(&mut arguments, 2, private_key);
-    field(&mut arguments, 3, text);
+    let capacity = private_key.len().saturating_add(text.len()).saturating_add(64);
+    let arguments = Message::with_capacity(capacity).bytes(1, hash.name().as_bytes()).bytes(2, private_key);
+    let arguments = arguments.bytes(3, text).into_bytes();
     let result = hostcalls::call_foreign_function("sign", &arguments).ok()?;
-    // `result: true`, then field 2 with its length in one byte or two.
-    let (length, signature) = match result.strip_prefix(&[0x08, 0x01, 0x12])? {
-        [low, high, signature @ ..] if *low >= 0x80 => {
-            (usize::from(*high) << 7 | usize::from(*low & 0x7f), signature)
-        }
-        [length, signature @ ..] => (usize::from(*length), signature),
-        [] => return None,
-    };
-    (length == signature.len()).then(|| signature.to_vec())
+    let signature = fields(&result).find_map(|field| match field {
+        Ok((2, Value::Bytes(signature))) => Some(signature.to_vec()),
+        _ => None,
+    });
+    signature.filter(|signature| !signature.is_empty())
 }
 
 /// Whether the host has `sign`: it then says what is wrong with a call that says nothing.

@@ -214,9 +214,9 @@ pub enum Level {
     Api,
     /// One operation: 900802.
     Resource,
-    /// An application's subscription to an API: 900803, its burst 900807.
+    /// An application's subscription to an API: 900804, its burst 900807.
     Subscription,
-    /// An application: 900804, its burst 900809.
+    /// An application: 900803, its burst 900809.
     Application,
     /// Anything else: 900806.
     #[default]
