@@ -96,7 +96,7 @@ fn the_analytics_page_is_true() {
     let page = page("docs/analytics.md");
     let shown: Vec<&str> =
         blocks(&page).filter(|(language, _)| *language == "json").map(|(_, text)| text).collect();
-    assert_eq!(shown.len(), 4);
+    assert_eq!(shown.len(), 5);
     for text in shown {
         let config = enforcer_core::config::parse(text.as_bytes()).unwrap();
         enforcer_analytics::Analytics::new(config, Capabilities::default()).unwrap();
