@@ -49,7 +49,7 @@ demo: targets $(ENVOY_NEEDED) ## A real Envoy in front of an API made from OpenA
 
 # Half of what most tests do is wait for an Envoy: two run on each processor.
 .PHONY: test
-test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, documentation, Node, cases on every host
+test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Tests: native, documentation, Node, cases on the harness and on Envoy
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --workspace --test-threads $$((2 * $$(getconf _NPROCESSORS_ONLN))) -E 'not binary(cases)'; \
 	else \
@@ -58,7 +58,11 @@ test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Every test: native, documentation,
 	fi
 	@$(CARGO) test --workspace --doc
 	@$(MAKE) --no-print-directory test-node
-	@$(MAKE) --no-print-directory cases
+	@$(MAKE) --no-print-directory cases HOSTS=harness,rust,envoy
+
+.PHONY: test-envoys
+test-envoys: ## The cases again: on the oldest Envoy we support, and on somebody else's with the filters attached
+	@$(MAKE) --no-print-directory cases HOSTS=attached,oldest
 
 # The package of Debian that a command is in, installed where it is missing and that is allowed.
 debian = if ! command -v $(2) >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -106,8 +110,8 @@ test-oidc: wasm $(ENVOY_NEEDED) ## Every grant of npm's oidc-provider through th
 	fi
 
 .PHONY: cases
-cases: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## tests/cases on the harness, on Envoy and on the oldest Envoy we support; CASE=substring
-	@ENVOY_OLDER=$(ENVOY_OLDEST) $(CARGO) test --workspace --test cases
+cases: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## tests/cases on every host; CASE=substring, HOSTS=harness,rust,envoy,attached,oldest
+	@HOSTS=$(HOSTS) ENVOY_OLDER=$(ENVOY_OLDEST) $(CARGO) test --workspace --test cases
 
 .PHONY: fuzz
 fuzz: ## Each fuzz target for so long, with a nightly toolchain and cargo-fuzz: SECONDS=60

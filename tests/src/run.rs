@@ -68,19 +68,30 @@ pub fn run_all(folder: &Path, filter: &str) -> Result<Report, Error> {
     Report::new(reports?)
 }
 
+/// The hosts that `$HOSTS` names, separated by commas; all of them if it names none.
 fn hosts() -> Result<Vec<Box<dyn Host>>, Error> {
-    let mut hosts: Vec<Box<dyn Host>> =
-        vec![Box::new(HarnessHost::new(HostKind::Harness)), Box::new(HarnessHost::new(HostKind::Rust))];
-    match EnvoyBinary::find_or_skip()? {
-        Some(binary) => {
-            hosts.push(Box::new(EnvoyHost::attached(binary.clone())?));
-            hosts.push(Box::new(EnvoyHost::new(binary)?));
-        }
-        None => println!("the cases run on no real Envoy"),
+    const ALL: [&str; 5] = ["harness", "rust", "attached", "envoy", "oldest"];
+    let wanted = std::env::var("HOSTS").ok().filter(|names| !names.is_empty());
+    let wanted: Vec<&str> = wanted.as_deref().map_or(ALL.to_vec(), |names| names.split(',').collect());
+    if let Some(name) = wanted.iter().find(|name| !ALL.contains(name)) {
+        return Err(Error::Case(format!("`{name}` in HOSTS is no host; there are {}", ALL.join(", "))));
     }
-    match older_envoy()? {
-        Some(binary) => hosts.push(Box::new(EnvoyHost::new(binary)?)),
-        None => println!("the cases run on no older Envoy: run `make envoy-1.36`, or set ENVOY_OLDER"),
+    let envoy = EnvoyBinary::find_or_skip()?;
+    let oldest = older_envoy()?;
+    let mut hosts: Vec<Box<dyn Host>> = Vec::new();
+    for name in wanted {
+        match (name, &envoy, &oldest) {
+            ("harness", ..) => hosts.push(Box::new(HarnessHost::new(HostKind::Harness))),
+            ("rust", ..) => hosts.push(Box::new(HarnessHost::new(HostKind::Rust))),
+            ("attached", Some(binary), _) => hosts.push(Box::new(EnvoyHost::attached(binary.clone())?)),
+            ("envoy", Some(binary), _) | ("oldest", _, Some(binary)) => {
+                hosts.push(Box::new(EnvoyHost::new(binary.clone())?));
+            }
+            ("oldest", ..) => {
+                println!("the cases run on no older Envoy: run `make envoy-1.36`, or set ENVOY_OLDER");
+            }
+            _ => println!("the cases run on no real Envoy as `{name}`"),
+        }
     }
     hosts.dedup_by_key(|host| host.name());
     Ok(hosts)
