@@ -1,9 +1,12 @@
 //! From a token's text to what is known of its bearer.
 
+mod trusted;
+mod weight;
+
 use std::{collections::HashMap, rc::Rc, time::Duration};
 
 use enforcer_core::{
-    cache::{Cache, Weigh},
+    cache::Cache,
     config::ConfigError,
     cx::{CalloutError, Cx, FetchKey, HttpReply},
     filter::Capabilities,
@@ -15,19 +18,16 @@ use crate::{
     budget::Budget,
     certificates::Fingerprint,
     claims,
-    config::{Algorithm, AuthConfig, Issuer, Jwks},
+    config::{Algorithm, AuthConfig, Jwks},
     introspection::{Answer, Asker},
     key_type::KeyType,
-    keys::{Keys, Lookup},
+    keys::Lookup,
     refusal::{Claimed, Refusal},
     revocation::Fingerprints,
-    source::is_token_byte,
     token::{Form, Malformed, Token},
     wso2::Grants,
 };
-
-/// More would not tolerate clocks, but expired tokens.
-const MAX_LEEWAY: Duration = Duration::from_secs(3600);
+use trusted::{Trusted, claim_headers};
 
 /// Verifies tokens of the configured issuers, and remembers those it has verified.
 #[derive(Debug)]
@@ -50,12 +50,6 @@ pub struct Verifier {
     asker: Option<(usize, Asker)>,
     /// Names the fetch of the first issuer's keys.
     first_fetch: u32,
-}
-
-#[derive(Debug)]
-struct Trusted {
-    config: Issuer,
-    keys: Keys,
 }
 
 /// A token that was verified.
@@ -411,34 +405,6 @@ fn is_asked_about(token: &Result<Token<'_>, Malformed>, issuer: Option<&Trusted>
     }
 }
 
-impl Trusted {
-    fn new(fetch: FetchKey, config: Issuer) -> Result<Self, ConfigError> {
-        if config.issuer.is_empty() {
-            return Err(ConfigError::at("issuer", "empty; write the `iss` of its tokens"));
-        }
-        if let Some(index) = config.audiences.iter().position(String::is_empty) {
-            return Err(ConfigError::at(
-                format!("audiences[{index}]"),
-                "empty; write an `aud` of the tokens",
-            ));
-        }
-        if let Some(bad) = config.claim_headers.iter().find(|mapping| !may_carry_claim(&mapping.header)) {
-            let problem = format!("`{}` is not a header that can carry a claim", bad.header);
-            return Err(ConfigError::at("claim_headers", problem));
-        }
-        if config.algorithms.as_ref().is_some_and(Vec::is_empty) {
-            let problem = "no algorithm: no token could pass; leave it out for those of the keys";
-            return Err(ConfigError::at("algorithms", problem));
-        }
-        if config.leeway.duration() > MAX_LEEWAY {
-            let problem = format!("`{}` is over an hour; clocks do not differ so much", config.leeway);
-            return Err(ConfigError::at("leeway", problem));
-        }
-        let keys = Keys::new(fetch, &config).map_err(|problem| ConfigError::at("jwks", problem))?;
-        Ok(Self { config, keys })
-    }
-}
-
 /// Names the keys in use of one issuer.
 fn current(issuers: &[Trusted], index: usize, cx: &Cx<'_>) -> Option<u32> {
     issuers.get(index)?.keys.generation(cx.host)
@@ -458,84 +424,5 @@ enum Stop {
 impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
         Self::Refuse(refusal)
-    }
-}
-
-/// A header name (RFC 9110 section 5.1) that neither routes nor frames the request.
-fn may_carry_claim(name: &str) -> bool {
-    const TAKEN: [&str; 6] = ["host", "content-length", "transfer-encoding", "connection", "te", "upgrade"];
-    !name.is_empty()
-        && name.bytes().all(is_token_byte)
-        && !TAKEN.iter().any(|taken| name.eq_ignore_ascii_case(taken))
-}
-
-fn claim_headers(issuer: &Issuer, caller: &Caller) -> Vec<(String, String)> {
-    let value = |claim: &str| caller.claims.get(claim).cloned();
-    let mappings = issuer.claim_headers.iter();
-    mappings
-        .filter_map(|mapping| Some((mapping.header.to_ascii_lowercase(), value(&mapping.claim)?)))
-        .collect()
-}
-
-impl Weigh for Bad {
-    fn weight(&self) -> usize {
-        let Claimed { issuer, kid } = &self.claimed;
-        [issuer, kid].into_iter().flatten().map(String::len).sum()
-    }
-}
-
-fn json_len(claims: &Map<String, Value>) -> usize {
-    serde_json::to_string(claims).map_or(0, |text| text.len())
-}
-
-impl Weigh for Verified {
-    fn weight(&self) -> usize {
-        let Caller { issuer, subject, consumer, application, tier, scopes, claims } = &*self.caller;
-        let texts = [issuer, subject, consumer, application, tier].into_iter().map(String::len);
-        let lists = scopes.iter().map(|scope| scope.len().saturating_add(size_of::<String>()));
-        let pairs = claims.iter().chain(self.headers.iter().map(|(name, value)| (name, value)));
-        let pairs = pairs.map(|(name, value)| name.len().saturating_add(value.len()).saturating_add(64));
-        // Twice: once as values, once as the JSON that is published.
-        let caller = texts.chain(lists).chain(pairs).fold(0, usize::saturating_add).saturating_mul(2);
-        // As text; as values, with a header of the allocator each, it is four times that.
-        let claims = self.claims.as_ref().map_or(0, |claims| json_len(claims).saturating_mul(4));
-        caller.saturating_add(claims).saturating_add(self.grants.as_ref().map_or(0, Weigh::weight))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #[cfg(target_arch = "wasm32")]
-    use wasm_bindgen_test::wasm_bindgen_test as test;
-
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn problem(field: &str, value: Value) -> String {
-        let key = json!({
-            "kty": "EC", "crv": "P-256",
-            "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
-            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
-        });
-        let mut issuer = json!({"issuer": "a", "jwks": {"inline": {"keys": [key]}}});
-        issuer[field] = value;
-        let config = serde_json::from_value(json!({"issuers": [issuer]})).unwrap();
-        let fetch = FetchKey { filter: "auth", id: 0 };
-        let verifier = Verifier::new(fetch, Form::Strict, config, Capabilities::default());
-        verifier.err().map(|error| error.to_string()).unwrap_or_default()
-    }
-
-    #[test]
-    fn settings_without_sense_are_refused() {
-        assert_eq!(problem("leeway", json!("1h")), "");
-        assert!(problem("leeway", json!("3650d")).starts_with("issuers[0].leeway: `3650d` is over an hour"));
-        assert!(problem("algorithms", json!([])).starts_with("issuers[0].algorithms: no algorithm"));
-        for header in ["host", "Content-Length", ":path", "x y", ""] {
-            let mapping = json!([{"claim": "sub", "header": header}]);
-            let expected =
-                format!("issuers[0].claim_headers: `{header}` is not a header that can carry a claim");
-            assert_eq!(problem("claim_headers", mapping), expected);
-        }
     }
 }

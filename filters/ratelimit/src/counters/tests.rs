@@ -37,12 +37,6 @@ fn admits(counters: &Counters, host: &dyn Host, key: u64, rate: &Rate) -> bool {
     !counters.take(host, place, &demands(place, &[limit(rate)], false)).unwrap().refused
 }
 
-/// What shared data takes in Envoy: the bytes, and for each key what its map, its strings and their
-/// allocations cost beside (measured at 170 bytes for a value of 64).
-fn memory(host: &NativeHost) -> usize {
-    host.shared_data().iter().map(|(key, value)| key.len() + value.len() + 106).sum()
-}
-
 #[test]
 fn a_limit_is_common_to_all_workers() {
     for algorithm in BOTH {
