@@ -3,6 +3,7 @@
 mod case;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use enforcer_testbed::EnvoyBinary;
 
@@ -115,22 +116,39 @@ fn read_all(folder: &Path) -> Result<Vec<(String, CaseFile)>, Error> {
     paths.iter().map(|path| Ok((name(path), CaseFile::read(path)?))).collect()
 }
 
+/// Files that a host runs at once: most of their time is waiting.
+const AT_ONCE: usize = 2;
+
 /// Runs the cases whose name or file contains the filter.
 fn run_on(host: &dyn Host, files: &[(String, CaseFile)], filter: &str) -> Result<HostReport, Error> {
-    let mut results = Vec::new();
-    for (name, file) in files {
-        let chosen: Vec<&Case> =
-            file.cases.iter().filter(|case| format!("{name}: {}", case.name).contains(filter)).collect();
-        let outcomes = case::run(host, file, &chosen)?;
-        for (case, outcome) in chosen.iter().zip(outcomes) {
-            let name = format!("{name}: {}", case.name);
-            if let Outcome::Failed(differences) = &outcome {
-                println!("FAILED on {}: {name}\n  {}", host.name(), differences.join("\n  "));
-            }
-            results.push(CaseResult { name, sources: case.source.clone(), outcome });
+    let next = AtomicUsize::new(0);
+    let take = || {
+        let index = next.fetch_add(1, Ordering::Relaxed);
+        let (name, file) = files.get(index)?;
+        Some(run_file(host, name, file, filter).map(|results| (index, results)))
+    };
+    let gone = |_| vec![Err(Error::Case("a file's thread panicked".into()))];
+    let done: Result<Vec<_>, Error> = std::thread::scope(|scope| {
+        let running: Vec<_> =
+            (0..AT_ONCE).map(|_| scope.spawn(|| std::iter::from_fn(take).collect())).collect();
+        running.into_iter().flat_map(|files| files.join().unwrap_or_else(gone)).collect()
+    });
+    let mut done = done?;
+    done.sort_by_key(|(index, _)| *index);
+    Ok(HostReport { host: host.name(), results: done.into_iter().flat_map(|(_, results)| results).collect() })
+}
+
+fn run_file(host: &dyn Host, name: &str, file: &CaseFile, filter: &str) -> Result<Vec<CaseResult>, Error> {
+    let chosen = chosen(name, file, filter);
+    let outcomes = case::run(host, file, &chosen)?;
+    let results = chosen.iter().zip(outcomes).map(|(case, outcome)| {
+        let name = format!("{name}: {}", case.name);
+        if let Outcome::Failed(differences) = &outcome {
+            println!("FAILED on {}: {name}\n  {}", host.name(), differences.join("\n  "));
         }
-    }
-    Ok(HostReport { host: host.name(), results })
+        CaseResult { name, sources: case.source.clone(), outcome }
+    });
+    Ok(results.collect())
 }
 
 fn chosen<'a>(name: &str, file: &'a CaseFile, filter: &str) -> Vec<&'a Case> {
