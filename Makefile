@@ -49,7 +49,7 @@ demo: targets $(ENVOY_NEEDED) ## A real Envoy in front of an API made from OpenA
 
 # Half of what most tests do is wait for an Envoy: two run on each processor.
 .PHONY: test
-test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Tests: native, documentation, Node, cases on the harness and on Envoy
+test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Tests: native, documentation, cases on the harness and on Envoy
 	@if $(CARGO) nextest --version >/dev/null 2>&1; then \
 		$(CARGO) nextest run --workspace --test-threads $$((2 * $$(getconf _NPROCESSORS_ONLN))) -E 'not binary(cases)'; \
 	else \
@@ -57,7 +57,6 @@ test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Tests: native, documentation, Node
 		$(CARGO) test -p enforcer-tests --lib; \
 	fi
 	@$(CARGO) test --workspace --doc
-	@$(MAKE) --no-print-directory test-node
 	@$(MAKE) --no-print-directory cases HOSTS=harness,rust,envoy
 
 .PHONY: test-envoys

@@ -117,7 +117,7 @@ fn read_all(folder: &Path) -> Result<Vec<(String, CaseFile)>, Error> {
 }
 
 /// Files that a host runs at once: most of their time is waiting.
-const AT_ONCE: usize = 2;
+const AT_ONCE: usize = 3;
 
 /// Runs the cases whose name or file contains the filter.
 fn run_on(host: &dyn Host, files: &[(String, CaseFile)], filter: &str) -> Result<HostReport, Error> {
