@@ -1,9 +1,6 @@
 //! `auth.client_certificates`: whose certificates are known, and what listeners have to do for it.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use enforcer_auth::{
     certificates::fingerprint_of_pem,
@@ -12,9 +9,9 @@ use enforcer_auth::{
 
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
-    model::{Access, Api, ApiModel},
+    model::ApiModel,
     settings::{self, Settings},
-    source::View,
+    source::{View, read_file},
 };
 
 /// The files of certificates, which lie beside `enforcer.yaml` unless their paths say otherwise.
@@ -33,7 +30,7 @@ pub fn resolve(
 ) -> Option<ClientCertificates> {
     let certificates = settings.auth.client_certificates.as_ref()?;
     let view = document.descend(["auth", "client_certificates"]);
-    let mut ways = model.apis.iter().flat_map(Api::accesses).flat_map(|Access(ways)| ways);
+    let mut ways = model.ways();
     if !ways.any(|way| way.certificate) {
         findings.push(
             Diagnostic::warning("no operation asks for a client certificate").at(view.key_place()).help(
@@ -95,7 +92,7 @@ fn resolve_one(
 
 /// Of the first certificate in a file: those after it lead to its root.
 fn fingerprint(path: &Path) -> Result<String, String> {
-    let text = fs::read(path).map_err(|error| format!("cannot be read: {error}"))?;
+    let text = read_file(path).map_err(|error| format!("cannot be read: {error}"))?;
     let fingerprint = fingerprint_of_pem(&text).ok_or("has no `BEGIN CERTIFICATE` with base64 behind it")?;
     Ok(fingerprint.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -10,7 +10,7 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     issuers,
     settings::{ApplicationList, Auth, BackendToken},
-    source::View,
+    source::{View, read_text},
     url::Url,
 };
 
@@ -85,7 +85,7 @@ impl<F: FnMut(&Url) -> String> Gates<'_, F> {
             let path = folder.join(&key.file);
             let place =
                 self.file.descend(["auth", "backend_token", "keys", &index.to_string(), "file"]).place();
-            let text = std::fs::read_to_string(&path).map_err(|error| {
+            let text = read_text(&path).map_err(|error| {
                 Diagnostic::error(format!("`{}` cannot be read: {error}", path.display()))
                     .at(place)
                     .help("make a key: `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`")

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     fetch, settings,
-    source::{View, read_file},
+    source::{View, read_text},
     token::DEVELOPMENT_ISSUER,
     url::{Scheme, Url},
 };
@@ -217,9 +217,7 @@ enum KeyFile {
 impl KeyFile {
     /// Reads a file that the filter could use.
     fn read(path: &Path, algorithms: Option<&[Algorithm]>) -> Result<Self, String> {
-        let bytes = read_file(path).map_err(|error| format!("cannot be read: {error}"))?;
-        let text =
-            String::from_utf8(bytes).map_err(|_| "cannot be used: the file is not UTF-8 text".to_owned())?;
+        let text = read_text(path).map_err(|error| format!("cannot be read: {error}"))?;
         KeySet::read(text.as_bytes(), Origin::Inline, algorithms)
             .map_err(|problem| format!("cannot be used: {problem}"))?;
         Ok(serde_json::from_str(&text).map_or(Self::Pem(text), Self::Set))

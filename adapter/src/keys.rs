@@ -10,7 +10,7 @@ use serde::Deserialize as _;
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     issuers,
-    model::{Access, Api, ApiModel},
+    model::ApiModel,
     settings::Keys,
     source::View,
     url::Url,
@@ -35,7 +35,7 @@ pub fn resolve(
     cluster: &mut impl FnMut(&Url) -> String,
     findings: &mut Diagnostics,
 ) -> Option<ApiKeys> {
-    let ways = model.apis.iter().flat_map(Api::accesses).flat_map(|Access(ways)| ways);
+    let ways = model.ways();
     let places: BTreeSet<&KeySource> = ways.flat_map(|way| &way.keys).collect();
     if places.is_empty() {
         findings.push(

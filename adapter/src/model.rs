@@ -119,6 +119,13 @@ impl Alternative {
     }
 }
 
+impl ApiModel {
+    /// Every way to be let in anywhere.
+    pub fn ways(&self) -> impl Iterator<Item = &Alternative> {
+        self.apis.iter().flat_map(Api::accesses).flat_map(|Access(ways)| ways)
+    }
+}
+
 impl Api {
     /// What the API and its operations ask for.
     pub fn accesses(&self) -> impl Iterator<Item = &Access> {

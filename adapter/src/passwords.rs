@@ -1,9 +1,6 @@
 //! `auth.basic`: the file of names and passwords, for the definitions' schemes of `http: basic`.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use enforcer_auth::config::Basic;
 use serde::Deserialize as _;
@@ -11,9 +8,9 @@ use serde_json::json;
 
 use crate::{
     diagnostic::{Diagnostic, Diagnostics},
-    model::{Access, Api, ApiModel},
+    model::ApiModel,
     settings::Settings,
-    source::View,
+    source::{View, read_text},
 };
 
 /// The file, which lies beside `enforcer.yaml` unless its path says otherwise.
@@ -31,7 +28,7 @@ pub fn resolve(
 ) -> Option<Basic> {
     let basic = settings.auth.basic.as_ref()?;
     let view = document.descend(["auth", "basic"]);
-    let mut ways = model.apis.iter().flat_map(Api::accesses).flat_map(|Access(ways)| ways);
+    let mut ways = model.ways();
     if !ways.any(|way| way.basic) {
         findings.push(
             Diagnostic::warning("no operation asks for a password").at(view.key_place()).help(
@@ -41,7 +38,7 @@ pub fn resolve(
         return None;
     }
     let path = file(settings, folder)?;
-    let content = findings.take(fs::read_to_string(&path).map_err(|error| {
+    let content = findings.take(read_text(&path).map_err(|error| {
         Diagnostic::environment(format!("`{}` cannot be read: {error}", path.display()))
             .at(view.descend(["htpasswd"]).place())
             .help("name a file that `htpasswd -B -C 5` wrote, seen from enforcer.yaml")

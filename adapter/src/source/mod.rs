@@ -32,6 +32,11 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     }
 }
 
+/// The same of a file of text.
+pub fn read_text(path: &Path) -> Result<String, String> {
+    String::from_utf8(read_file(path)?).map_err(|_| "it is not UTF-8 text".to_owned())
+}
+
 /// A file's text and the name under which diagnostics show it.
 #[derive(PartialEq, Eq)]
 pub struct Source {

@@ -311,7 +311,11 @@ impl Auth {
                 Level::Info,
                 format_args!("auth: would refuse ({}): {claimed}{refusal}", refusal.detail()),
             );
-            let edits = self.without_spoofed_headers(cx.request_headers());
+            let mut edits = self.without_spoofed_headers(cx.request_headers());
+            // Whoever it is goes where those go who say nothing of themselves: without a cluster nobody would.
+            if let Some(target) = target {
+                edits = self.routed(edits, &target, KeyType::Unsaid);
+            }
             return Step::Continue(Edits { identity, ..edits });
         }
         cx.host.count("enforcer.auth.refused", 1);
