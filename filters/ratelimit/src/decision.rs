@@ -73,10 +73,14 @@ impl Decision<'_> {
 }
 
 impl RateLimit {
+    /// What comes of it that the request may not be made at all.
+    pub(crate) fn blocked<'p>(&'p self, request: &Request<'_>) -> Option<Decision<'p>> {
+        let (name, _) = self.blocked.iter().find(|(_, when)| when.hold(request))?;
+        Some(Decision { refusal: Some(Refusal::Blocked), by: name, ..Decision::default() })
+    }
+
+    /// Counts the request, level by level.
     pub(crate) fn decide<'p>(&'p self, request: &Request<'_>, heard: Heard<'_>) -> Decision<'p> {
-        if let Some((name, _)) = self.blocked.iter().find(|(_, when)| when.hold(request)) {
-            return Decision { refusal: Some(Refusal::Blocked), by: name, ..Decision::default() };
-        }
         let of_api = self.apis.tier(request.called);
         let shared = self.desk.as_ref().is_some_and(Desk::apis);
         let of_api = of_api.and_then(|(level, tier)| policies::of_api(level, tier, &self.tiers, shared));
