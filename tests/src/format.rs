@@ -217,6 +217,22 @@ pub(crate) struct Request {
     pub(crate) trailers: BTreeMap<String, Values>,
 }
 
+impl Request {
+    pub(crate) fn get(path: &str) -> Self {
+        Self {
+            method: get(),
+            path: path.to_owned(),
+            host: localhost(),
+            token: None,
+            certificate: None,
+            headers: BTreeMap::new(),
+            body: None,
+            chunks: Vec::new(),
+            trailers: BTreeMap::new(),
+        }
+    }
+}
+
 /// One value or several.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Values(pub Vec<String>);
