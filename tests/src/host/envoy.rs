@@ -273,10 +273,9 @@ impl Service {
 
 fn reply(behaviour: &Behaviour) -> Reply {
     let well = |reply: Reply| match &behaviour.document {
-        Some(document) => {
-            let reply = reply.header("content-type", "application/json").body(document);
-            behaviour.headers.iter().fold(reply, |reply, (name, value)| reply.header(name, value))
-        }
+        Some(document) => behaviour
+            .document_headers()
+            .fold(reply.body(document), |reply, (name, value)| reply.header(name, value)),
         None => reply,
     };
     match &behaviour.answer {

@@ -102,7 +102,7 @@ impl Stage for HarnessStage {
 
     fn change(&mut self, service: &str, behaviour: &Behaviour) -> Result<(), Error> {
         if service == BACKEND {
-            self.harness.set_backend(backend(&behaviour.answer)?);
+            self.harness.set_backend(backend(behaviour)?);
         } else {
             self.harness.upstream(service).set(upstream(behaviour));
         }
@@ -240,8 +240,7 @@ fn upstream(behaviour: &Behaviour) -> Upstream {
         return grpc_upstream(limits, &behaviour.answer);
     }
     let document = behaviour.document.as_deref().unwrap_or_default();
-    let mut headers = vec![("content-type", "application/json")];
-    headers.extend(behaviour.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let headers: Vec<_> = behaviour.document_headers().collect();
     let well = |status| Upstream::reply(status, &headers, document);
     match &behaviour.answer {
         Answer::Ok => well(200),
@@ -273,12 +272,18 @@ fn grpc_upstream(limits: LimitService, answer: &Answer) -> Upstream {
     }
 }
 
-fn backend(answer: &Answer) -> Result<Backend, Error> {
-    Ok(match answer {
-        Answer::Ok => Backend::default(),
+fn backend(behaviour: &Behaviour) -> Result<Backend, Error> {
+    let well = |backend: Backend| match &behaviour.document {
+        Some(document) => behaviour
+            .document_headers()
+            .fold(backend.body(document), |backend, (name, value)| backend.header(name, value)),
+        None => backend,
+    };
+    Ok(match &behaviour.answer {
+        Answer::Ok => well(Backend::default()),
         Answer::Body(body) => Backend::default().body(body),
-        Answer::Status(status) => Backend::status(*status),
-        Answer::Slow(time) => Backend::default().after(time.duration()),
+        Answer::Status(status) => well(Backend::status(*status)),
+        Answer::Slow(time) => well(Backend::default().after(time.duration())),
         other => return Err(Error::Case(format!("the harness has no backend that does `{other:?}`"))),
     })
 }

@@ -94,6 +94,15 @@ pub(crate) struct Behaviour {
     pub(crate) answer: Answer,
 }
 
+impl Behaviour {
+    /// The header fields of the document. It is JSON unless they say otherwise.
+    fn document_headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let kind =
+            (!self.headers.contains_key("content-type")).then_some(("content-type", "application/json"));
+        kind.into_iter().chain(self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    }
+}
+
 /// Running filters with the world around them.
 pub(crate) trait Stage {
     /// The wall clock as the filters see it.
