@@ -198,7 +198,7 @@ impl Exported {
         let groups = self.conditional_groups.into_iter().map(|group| {
             let (quota, bandwidth) = group.limit.read()?;
             let when: Result<_, String> = group.conditions.into_iter().map(ExportedCondition::read).collect();
-            Ok(Group { when: when?, quota, burst: None, bandwidth })
+            Ok(Group { when: when?, quota, bandwidth, ..Group::default() })
         });
         let tier = Tier {
             quota,
@@ -206,6 +206,7 @@ impl Exported {
             bandwidth,
             stop_on_quota: self.stop_on_quota_reach,
             groups: groups.collect::<Result<_, String>>()?,
+            ..Tier::default()
         };
         Ok((self.policy_name, tier))
     }

@@ -6,9 +6,13 @@ use enforcer_core::{fault::Dialect, mode::Mode, units::ByteSize};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod cost;
 mod service;
 
-pub use self::service::{OnFailure, Service, domain, timeout};
+pub use self::{
+    cost::{Cost, CostSource},
+    service::{OnFailure, Service, domain, timeout},
+};
 pub use crate::{period::Period, rate::Algorithm};
 
 /// Configuration of the rate limit filter.
@@ -72,7 +76,11 @@ pub struct Tier {
     /// finish, the next is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bandwidth: Option<Bandwidth>,
-    /// `false`: who is over quota or bandwidth is counted and let through. The burst limit holds all the same.
+    /// A limit of what requests cost beside it. What a response names is counted when the request is over: one that
+    /// crosses the limit may finish, the next is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+    /// `false`: who is over quota, bandwidth or cost is counted and let through. The burst limit holds all the same.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub stop_on_quota: bool,
     /// Other allowances for some requests. The first whose conditions all hold decides; if none, the above.
@@ -120,6 +128,8 @@ pub struct Group {
     pub burst: Option<Quota>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bandwidth: Option<Bandwidth>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
 }
 
 /// Something that is true of some requests.
@@ -199,8 +209,8 @@ pub struct Policy {
     /// To whose requests it applies.
     #[serde(default, skip_serializing_if = "is_default")]
     pub callers: Callers,
-    /// `true`: the quota is that of all Envoys together, and the `service` counts it. The burst and bandwidth limits
-    /// stay each Envoy's own.
+    /// `true`: the quota is that of all Envoys together, and the `service` counts it; of a tier without quota, the cost.
+    /// Other limits stay each Envoy's own.
     #[serde(default, skip_serializing_if = "is_default")]
     pub shared: bool,
     /// `shadow`: count and log, but let everything through.
