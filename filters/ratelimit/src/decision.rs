@@ -141,7 +141,7 @@ impl RateLimit {
         }
         let place = self.place(applied, limits, request)?;
         let cost = limits.cost.as_ref().and_then(|cost| cost.known(request));
-        let mut demands = counters::demands(place, &limits.all, applied.shadow, cost);
+        let mut demands = counters::demands(place, &limits.all, |limit| applied.binds(limit), cost);
         let shareable = |limit: &&Limit| matches!(limit.kind, Kind::Quota | Kind::Cost) && applied.shared;
         let quota = limits.all.first().filter(shareable);
         let (mut there, mut hit, mut owed) = (None, None, None);
@@ -161,7 +161,7 @@ impl RateLimit {
             }
         }
         let over_there = there.is_some_and(|outcome| outcome.over.is_some());
-        if over_there && quota.is_some_and(|quota| quota.stops) && !applied.shadow {
+        if over_there && quota.is_some_and(|quota| applied.binds(quota)) {
             return note(applied, limits, there.as_slice(), decision);
         }
         let mut result = bucket::Taken::default();
@@ -236,8 +236,8 @@ fn note<'p>(
     let mut over: Option<Refusal> = None;
     let mut refuses = false;
     for (limit, outcome) in limits.all.iter().zip(outcomes) {
-        let Limit { kind, rate, stops } = limit;
-        let binding = *stops && !applied.shadow;
+        let Limit { kind, rate, .. } = limit;
+        let binding = applied.binds(limit);
         let Outcome { standing, over: wait } = *outcome;
         // What refuses says more than what would have; the quota more than the burst limit.
         if wait.is_some() && (over.is_none() || (binding && !refuses)) {
