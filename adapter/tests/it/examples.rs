@@ -11,7 +11,7 @@ use std::{
 
 use enforcer_core::protobuf::{Message, Value, fields};
 use enforcer_testbed::{
-    EchoBackend, Envoy, EnvoyBinary, GrpcReply, GrpcServer, Issuer, RawClient, Request, ReservedPort,
+    EchoBackend, Envoy, EnvoyBinary, GrpcReply, GrpcServer, Issuer, RawClient, Reply, Request, ReservedPort,
     Response,
 };
 
@@ -213,6 +213,26 @@ fn rate_limits() {
     let stats = envoy.stats().unwrap();
     assert_eq!(stats["wasmcustom.enforcer.ratelimit.unknown_tier"], 5);
     assert_eq!(stats["wasmcustom.enforcer.ratelimit.refused.blocked"], 1);
+}
+
+#[test]
+fn llm_tokens() {
+    let Some(example) = Example::new("llm-tokens") else { return };
+    let usage = r#"{"choices":[],"usage":{"prompt_tokens":20,"total_tokens":60}}"#;
+    example.backend.answer(Reply::default().header("content-type", "application/json").body(usage));
+    let _envoy = example.follow_the_readme();
+    let ask = |subject: &str| {
+        let token = example.issuer.token().claim("sub", subject).sign().unwrap();
+        example.public(&Request::new("POST", "/v1/chat/completions").bearer(&token)).status
+    };
+    // Said at the end of a stream, or not at all.
+    let stream = |data: &str| Reply::default().header("content-type", "text/event-stream").body(data);
+    example.backend.answer(stream(
+        "data: {\"usage\":null}\n\ndata: {\"usage\":{\"total_tokens\":99}}\n\ndata: [DONE]\n\n",
+    ));
+    assert_eq!([ask("bob"), ask("bob"), ask("bob")], [200, 200, 429]);
+    example.backend.answer(stream("data: {\"usage\":null}\n\ndata: [DONE]\n\n"));
+    assert_eq!([ask("carol"), ask("carol")], [200, 429]);
 }
 
 #[test]

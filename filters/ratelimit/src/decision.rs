@@ -76,8 +76,11 @@ impl Decision<'_> {
 
 impl RateLimit {
     pub(crate) fn decide<'p>(&'p self, request: &Request<'_>, heard: Heard<'_>) -> Decision<'p> {
-        if let Some((name, _)) = self.blocked.iter().find(|(_, when)| when.hold(request)) {
-            return Decision { refusal: Some(Refusal::Blocked), by: name, ..Decision::default() };
+        let mut blocked = self.blocked.iter().enumerate();
+        if let Some((index, (name, _))) = blocked.find(|(_, (_, when))| when.hold(request)) {
+            let number = policies::number_of_block(&self.policies, index);
+            let outcomes = vec![(number, metrics::Outcome::Refused)];
+            return Decision { refusal: Some(Refusal::Blocked), by: name, outcomes, ..Decision::default() };
         }
         let of_api = self.apis.tier(request.called);
         let shared = self.desk.as_ref().is_some_and(Desk::apis);
