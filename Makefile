@@ -57,11 +57,11 @@ test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Tests: native, documentation, case
 		$(CARGO) test -p enforcer-tests --lib; \
 	fi
 	@$(CARGO) test --workspace --doc
-	@$(MAKE) --no-print-directory cases HOSTS=harness,rust,envoy
+	@$(MAKE) --no-print-directory cases HOSTS=harness,rust,bundled,envoy,separate
 
 .PHONY: test-envoys
-test-envoys: ## The cases again: on the oldest Envoy we support, and on somebody else's with the filters attached
-	@$(MAKE) --no-print-directory cases HOSTS=attached,oldest
+test-envoys: ## The cases again: on the oldest Envoy, on somebody else's with the filters attached, in the bundle on Envoy
+	@$(MAKE) --no-print-directory cases HOSTS=attached,oldest,envoy-bundled
 
 # The package of Debian that a command is in, installed where it is missing and that is allowed.
 debian = if ! command -v $(2) >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -109,7 +109,7 @@ test-oidc: wasm $(ENVOY_NEEDED) ## Every grant of npm's oidc-provider through th
 	fi
 
 .PHONY: cases
-cases: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## tests/cases on every host; CASE=substring, HOSTS=harness,rust,envoy,attached,oldest
+cases: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## tests/cases on every host; CASE=substring, HOSTS=harness,rust,bundled,envoy,separate,attached,oldest,envoy-bundled
 	@HOSTS=$(HOSTS) ENVOY_OLDER=$(ENVOY_OLDEST) $(CARGO) test --workspace --test cases
 
 .PHONY: fuzz

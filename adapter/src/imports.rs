@@ -158,6 +158,10 @@ struct HeaderCondition {
 struct IpCondition {
     #[serde(rename = "specificIP")]
     specific_ip: Option<String>,
+    #[serde(rename = "startingIP")]
+    starting_ip: Option<String>,
+    #[serde(rename = "endingIP")]
+    ending_ip: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -239,11 +243,19 @@ impl ExportedCondition {
             .map(|query| (Part::Query(query.parameter_name), query.parameter_value));
         let header = header_condition.map(|header| (Part::Header(header.header_name), header.header_value));
         let pattern = header.or(claim).or(query).map(|(part, value)| (part, Test::Regex(value)));
-        let address = ip_condition.and_then(|ip| ip.specific_ip).map(|ip| (Part::ClientIp, Test::Cidr(ip)));
+        let address = ip_condition.and_then(IpCondition::test).map(|test| (Part::ClientIp, test));
         let (part, is) = pattern
             .or(address)
-            .ok_or("a condition is one on a header, a query parameter, a claim or a single address")?;
+            .ok_or("a condition is one on a header, a query parameter, a claim or addresses")?;
         Ok(Condition { part, is, invert })
+    }
+}
+
+impl IpCondition {
+    fn test(self) -> Option<Test> {
+        let range = self.starting_ip.zip(self.ending_ip);
+        let range = || range.map(|(first, last)| Test::Range(format!("{first}-{last}")));
+        self.specific_ip.map(Test::Cidr).or_else(range)
     }
 }
 

@@ -156,6 +156,8 @@ pub enum Test {
     Regex(String),
     /// An address in this network: `10.0.0.0/8`, `2001:db8::/32`, or a single one.
     Cidr(String),
+    /// An address from one to another, both included: `192.0.2.10-192.0.2.20`.
+    Range(String),
 }
 
 /// A part of a request.
