@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use enforcer_harness::{Harness, Module, Request as Get, Upstream, Vm};
 use enforcer_testbed::{EchoBackend, Envoy, EnvoyBinary, Received, Reply, Request, ReservedPort};
 use serde_json::{Value, json};
 
@@ -22,12 +23,17 @@ fn events() -> usize {
     wanted.next_multiple_of(CLIENTS)
 }
 
+/// Where `make wasm` puts a module.
+fn wasm(name: &str) -> PathBuf {
+    let target = env::var("CARGO_TARGET_DIR").map_or_else(|_| "../target".into(), PathBuf::from);
+    let wasm = target.join("wasm32-wasip1/wasm").join(format!("{name}.wasm")).canonicalize();
+    wasm.expect("no modules; run `make wasm`")
+}
+
 /// Two workers that answer by themselves and tell a collector on this port.
 fn gateway(queue: &str, collector: u16) -> Option<Envoy> {
     let binary = EnvoyBinary::find_or_skip().unwrap()?;
-    let target = env::var("CARGO_TARGET_DIR").map_or_else(|_| "../target".into(), PathBuf::from);
-    let wasm = target.join("wasm32-wasip1/wasm/analytics.wasm").canonicalize();
-    let wasm = wasm.expect("no modules; run `make wasm`");
+    let wasm = wasm("analytics");
     let configuration =
         json!({"sinks": [{"ndjson": {"cluster": "collector", "interval": "100ms", "queue": queue}}]});
     let http = "type.googleapis.com/envoy.extensions.filters.http";
@@ -136,4 +142,29 @@ fn what_does_not_arrive_is_counted() {
     assert_eq!(arrived, counter(&envoy, "acknowledged"));
     assert_eq!(arrived + counter(&envoy, "dropped"), sent);
     assert!(arrived > 0);
+}
+
+/// What the queue's own estimate of events comes to in the memory of the virtual machine.
+#[test]
+fn ten_thousand_events_wait_in_eight_megabytes() {
+    let module = Module::from_file(wasm("analytics")).unwrap();
+    let configuration = json!({
+        "apis": [{"name": "pets", "version": "1.0", "base_path": "/pets"}],
+        "sinks": [{"otlp": {"cluster": "collector"}}],
+    });
+    let envoy = Harness::builder(&module).root_id("analytics").plugin_config(configuration);
+    let mut envoy = envoy.cluster("collector", Upstream::hang()).start().unwrap();
+    let mut ask = |count: usize| {
+        for number in 0..count {
+            let id = format!("8f5b4c7e-0000-4000-8000-{number:012}");
+            let request = Get::get("/pets/7").header("user-agent", "curl/8.5.0").header("x-request-id", &id);
+            assert_eq!(envoy.request(request).status(), 200);
+        }
+        envoy.memory_size(Vm::Worker(0))
+    };
+    let before = ask(1);
+    let grown = ask(10_000).saturating_sub(before);
+    assert!(grown <= 8 << 20, "{grown} bytes");
+    assert_eq!(envoy.counter("enforcer.analytics.enqueued"), 10_001);
+    assert_eq!(envoy.counter("enforcer.analytics.dropped"), 0);
 }
