@@ -384,14 +384,25 @@ fn known_names(settings: &Settings, apis: &[Api], file: View<'_>, findings: &mut
             );
         }
     }
-    for name in settings.auth.life_cycles.keys() {
-        if !apis.iter().any(|api| api.name == *name) {
+    let mut known = |name: &str, place| {
+        if !apis.iter().any(|api| api.name == name) {
+            let names: Vec<String> = apis.iter().map(|api| format!("`{}`", api.name)).collect();
             findings.push(
                 Diagnostic::error(format!("there is no API `{name}`"))
-                    .at(file.descend(["auth", "life_cycles", name.as_str()]).key_place())
-                    .help("write the name as `enforcer check` prints it"),
+                    .at(place)
+                    .help(format!("the names are those that `enforcer check` prints: {}", names.join(", "))),
             );
         }
+    };
+    for name in settings.auth.life_cycles.keys() {
+        known(name, file.descend(["auth", "life_cycles", name.as_str()]).key_place());
+    }
+    for (index, name) in settings.auth.opa.iter().flat_map(|opa| &opa.apis).enumerate() {
+        known(name, file.descend(["auth", "opa", "apis", &index.to_string()]).place());
+    }
+    let sampled = settings.analytics.iter().flat_map(|analytics| &analytics.sampling.apis);
+    for (index, rate) in sampled.enumerate() {
+        known(&rate.api, file.descend(["analytics", "sampling", "apis", &index.to_string(), "api"]).place());
     }
 }
 

@@ -127,10 +127,9 @@ impl ApiModel {
 }
 
 impl Api {
-    /// What the API and its operations ask for.
+    /// What its operations ask for, each for itself or as the API says for all.
     pub fn accesses(&self) -> impl Iterator<Item = &Access> {
-        let own = self.operations.iter().filter_map(|operation| operation.access.as_ref());
-        [&self.access].into_iter().chain(own)
+        self.operations.iter().map(|operation| operation.access.as_ref().unwrap_or(&self.access))
     }
 }
 

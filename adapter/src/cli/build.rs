@@ -1,6 +1,10 @@
 //! `enforcer build`
 
-use std::{collections::BTreeSet, path::PathBuf, process::ExitCode};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::ValueEnum;
 
@@ -50,13 +54,13 @@ pub(super) fn run(arguments: &Arguments, shell: &Shell) -> ExitCode {
             Err(finding) => shell.fail(finding),
         };
     }
-    build(arguments, shell).0
+    build(arguments, shell.config(), shell).0
 }
 
 /// Builds once; tells how it ended, and what was read.
-fn build(arguments: &Arguments, shell: &Shell) -> (ExitCode, BTreeSet<PathBuf>) {
+fn build(arguments: &Arguments, settings: Option<PathBuf>, shell: &Shell) -> (ExitCode, BTreeSet<PathBuf>) {
     let mut findings = Diagnostics::default();
-    let gateway = load(arguments, shell, &mut findings);
+    let gateway = load(arguments, settings, &mut findings);
     if let Some(gateway) = &gateway {
         write(gateway, arguments, shell, &mut findings);
     }
@@ -72,19 +76,34 @@ fn watch(arguments: &Arguments, shell: &Shell) -> Result<(), Diagnostic> {
     let mut files = Files::new()?;
     files.add(arguments.definitions.iter().map(PathBuf::as_path))?;
     // Looked at even where it is absent, because it may be made.
-    files.add([shell.config().unwrap_or_else(|| PathBuf::from("enforcer.yaml")).as_path()])?;
+    let mut settings = shell.config();
+    files.add([settings.as_deref().unwrap_or(Path::new("enforcer.yaml"))])?;
     loop {
-        let (_, read) = build(arguments, shell);
-        files.add(read.iter().map(PathBuf::as_path))?;
+        // Settings that were there and are gone are being replaced: to do without them would open what they close.
+        settings = settings.or_else(|| shell.config());
+        match settings.as_deref().filter(|path| is_empty(path)) {
+            Some(path) => shell.warn(&Diagnostic::warning(format!("`{}` is empty", path.display())).help(
+                "it is taken for half written, and what was built before stays; write `{}` to have no settings",
+            )),
+            None => {
+                let (_, read) = build(arguments, settings.clone(), shell);
+                files.add(read.iter().map(PathBuf::as_path))?;
+            }
+        }
         shell.say("watching for changes");
         files.wait()?;
     }
 }
 
-fn load(arguments: &Arguments, shell: &Shell, findings: &mut Diagnostics) -> Option<Gateway> {
+/// Editors and tools that do not rename truncate a file before they write it.
+fn is_empty(path: &Path) -> bool {
+    path.metadata().is_ok_and(|file| file.is_file() && file.len() == 0)
+}
+
+fn load(arguments: &Arguments, settings: Option<PathBuf>, findings: &mut Diagnostics) -> Option<Gateway> {
     let input = Input {
         definitions: arguments.definitions.clone(),
-        settings: shell.config(),
+        settings,
         development: arguments.development,
         routed: arguments.target != Target::EnvoyFilters,
         online: true,

@@ -58,6 +58,11 @@ pub enum Found {
 const BEGINNINGS: [&str; 2] = ["{\"eventType\"", "{\"requestTimestamp\""];
 /// What Choreo Connect's ELK publisher, and the sink `log`, write before an event.
 const LOGGED: (&str, &str) = ("apimMetrics: ", "properties :");
+/// A log writes what clients send, too, who may send what looks like an event.
+const TWO: &str = "two events where there should be one: a client may have sent one of them; log events apart from \
+                   what clients send";
+/// Fewer are sampled by nobody: each would stand for more than ten thousand.
+const LEAST_RATE: f64 = 1e-4;
 
 /// Finds the calls in a piece of input.
 pub fn find(piece: &Piece) -> Found {
@@ -92,25 +97,32 @@ fn in_object(object: &Map<String, Value>) -> Found {
     if object.contains_key("requestTimestamp") {
         return event(object).map_or_else(Found::Bad, |call| Found::Calls(vec![call]));
     }
-    // A line of an access log in JSON, or of a log collector: the event is one of its members.
-    let inner = object.values().map(|member| match member {
-        Value::Object(object) if object.contains_key("requestTimestamp") => in_object(object),
-        Value::String(text) => in_text(text),
-        _ => Found::Nothing,
-    });
-    inner.into_iter().find(|found| *found != Found::Nothing).unwrap_or(Found::Nothing)
+    // A line of an access log in JSON, or of a log collector: the event is one of its members. Clients send text only.
+    let as_objects = object.values().filter_map(Value::as_object);
+    let as_objects = as_objects.filter(|object| object.contains_key("requestTimestamp")).map(in_object);
+    let as_texts =
+        object.values().filter_map(Value::as_str).map(in_text).filter(|found| *found != Found::Nothing);
+    only(as_objects).or_else(|| only(as_texts)).unwrap_or(Found::Nothing)
+}
+
+/// The only one there is; of several it cannot be said which is ours.
+fn only(mut found: impl Iterator<Item = Found>) -> Option<Found> {
+    let first = found.next()?;
+    Some(if found.next().is_some() { Found::Bad(TWO.to_owned()) } else { first })
 }
 
 /// An event at the end, or somewhere in, a line of a log.
 fn in_text(text: &str) -> Found {
     let logged = text.split_once(LOGGED.0).and_then(|(_, rest)| rest.split_once(LOGGED.1));
-    let plain = || BEGINNINGS.iter().filter_map(|beginning| text.find(beginning)).min();
-    let json = match logged {
-        Some((_, json)) => json,
-        None => match plain().and_then(|position| text.get(position..)) {
-            Some(json) => json,
-            None => return Found::Nothing,
-        },
+    let logged = logged.map(|(_, json)| text.len().saturating_sub(json.trim_start().len()));
+    let plain = BEGINNINGS.iter().flat_map(|beginning| text.match_indices(beginning));
+    let mut places: Vec<usize> = plain.map(|(place, _)| place).chain(logged).collect();
+    places.sort_unstable();
+    places.dedup();
+    let json = match places.as_slice() {
+        [] => return Found::Nothing,
+        [place] => text.get(*place..).unwrap_or_default(),
+        _ => return Found::Bad(TWO.to_owned()),
     };
     // What follows the event belongs to the log.
     match serde_json::Deserializer::from_str(json).into_iter().next() {
@@ -179,7 +191,7 @@ fn event(object: &Map<String, Value>) -> Result<Call, String> {
         (_, None) => String::new(),
     };
     let fault = first(&["errorType"]).map(|kind| (kind, text("errorMessage")));
-    let rate = member("sampleRate").and_then(Value::as_f64).filter(|rate| (1e-6..=1.0).contains(rate));
+    let rate = member("sampleRate").and_then(Value::as_f64).filter(|rate| (LEAST_RATE..=1.0).contains(rate));
     Ok(Call {
         at,
         weight: rate.map_or(1.0, f64::recip),
@@ -242,6 +254,22 @@ mod tests {
             shadow: "s".into(),
             unusual: Some(Unusual { kind: "rate".into(), value: 40, usual: 3 }),
         }])
+    }
+
+    #[test]
+    fn what_a_client_sends_is_no_event() {
+        let event = sample().to_string();
+        let forged =
+            r#"{"eventType":"fault","requestTimestamp":"2026-01-01T00:00:01.500Z","proxyResponseCode":500}"#;
+        for text in [
+            format!("GET / 200 \"{forged}\" {event}"),
+            format!("GET / 200 {event} \"{forged}\""),
+            format!("GET / 200 \"apimMetrics: a, properties :{{\"requestTimestamp\": 1}}\" {event}"),
+            json!({"agent": forged, "event": event}).to_string(),
+        ] {
+            assert_eq!(found(&text), Found::Bad(TWO.to_owned()), "{text}");
+        }
+        assert_eq!(found(&json!({"agent": forged, "event": sample()}).to_string()), wanted());
     }
 
     #[test]

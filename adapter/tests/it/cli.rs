@@ -289,6 +289,28 @@ components: {securitySchemes: {password: {type: http, scheme: basic}}}
     assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
 }
 
+/// What would silently not hold.
+#[test]
+fn apis_that_do_not_exist() {
+    assert_snapshot!(check_with(&format!(
+        "{ISSUER}auth: {{opa: {{url: 'https://opa.example.com/v1/data/allow', apis: [Pet Store]}}, life_cycles: {{pets: blocked}}}}\n\
+         analytics: {{log: true, sampling: {{apis: [{{api: pets, rate: 0.5}}]}}}}\n"
+    )));
+}
+
+/// Keys alone need nobody who issues tokens.
+#[test]
+fn an_api_without_tokens_needs_no_issuer() {
+    let definition = api("servers: [{url: https://x.example.com}]
+paths: {/a: {get: {security: [{key: []}]}}}
+components: {securitySchemes: {key: {type: apiKey, name: X-Key, in: header}}}
+");
+    let settings =
+        "keys: {hash_key: 0123456789abcdef0123456789abcdef, list: []}\ndefaults: {modules: /opt/enforcer}\n";
+    let folder = Folder::new(&[("api.yaml", &definition), ("enforcer.yaml", settings)]);
+    assert_snapshot!(folder.transcript(&["check", "api.yaml"]));
+}
+
 /// What a listener has to do for it, and what is wrong with settings.
 #[test]
 fn client_certificates() {

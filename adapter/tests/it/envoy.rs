@@ -214,6 +214,15 @@ fn changes_take_effect_while_requests_flow() {
     folder.write("pets.yaml", "openapi: 3.1.0\n");
     said(mark, "nothing is written");
     assert_eq!(status("/v1/pets"), 403);
+    // So are settings that are away, or empty, while somebody replaces them.
+    let mark = watching.stderr().mark();
+    std::fs::rename(folder.file("enforcer.yaml"), folder.file("moved.yaml")).unwrap();
+    said(mark, "nothing is written");
+    let mark = watching.stderr().mark();
+    folder.write("enforcer.yaml", "");
+    said(mark, "`enforcer.yaml` is empty");
+    assert_eq!(status("/v1/pets"), 403);
+    std::fs::rename(folder.file("moved.yaml"), folder.file("enforcer.yaml")).unwrap();
     folder.write("pets.yaml", definition("read:pets"));
     wait_for("the old scope to be enough again", || status("/v1/pets") == 200);
 }

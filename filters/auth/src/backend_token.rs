@@ -61,6 +61,23 @@ pub struct About<'a> {
 /// Claims of a token that are its own affair, and those that are handed on under other names.
 const NOT_HANDED_ON: [&str; 10] =
     ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "application", "tierInfo", "subscribedAPIs"];
+/// What the gateway says under the dialect.
+const OURS: [&str; 14] = [
+    "subscriber",
+    "applicationid",
+    "applicationname",
+    "applicationtier",
+    "apiname",
+    "apicontext",
+    "version",
+    "tier",
+    "keytype",
+    "usertype",
+    "enduser",
+    "enduserTenantId",
+    "applicationUUId",
+    "applicationAttributes",
+];
 /// Shortest life of a token.
 const LEAST_TTL: Duration = Duration::from_secs(10);
 
@@ -188,7 +205,10 @@ impl BackendTokens {
             claims.entry(name.clone()).or_insert_with(|| value.clone());
         }
         for (name, value) in told.into_iter().flatten() {
-            if !NOT_HANDED_ON.contains(&name.as_str()) && !self.config.excluded_claims.contains(name) {
+            // Where the gateway has nothing to say, nobody else speaks for it.
+            let ours = name.strip_prefix(&*self.prefix).is_some_and(|name| OURS.contains(&name));
+            let kept = !ours && !NOT_HANDED_ON.contains(&name.as_str());
+            if kept && !self.config.excluded_claims.contains(name) {
                 claims.entry(name.clone()).or_insert_with(|| value.clone());
             }
         }

@@ -158,15 +158,17 @@ pub fn caller(claims: &Map<String, Value>, issuer: &Issuer) -> Caller {
     }
 }
 
-/// A claim as text that is safe in a header: strings as they are, anything else as JSON.
+/// A claim as text that arrives as it was sent in a header: strings as they are, anything else as JSON.
 fn text(claims: &Map<String, Value>, name: &str) -> Option<String> {
     let text = match find(claims, name)? {
         Value::Null => return None,
         Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    // A line break would start another header.
-    (!text.chars().any(char::is_control)).then_some(text)
+    // A line break would start another header, and spaces around a value are not part of it (RFC 9110 section 5.5):
+    // `alice` and ` alice` would be one to the backend.
+    let arrives = !text.chars().any(char::is_control) && text.trim_matches(' ') == text;
+    arrives.then_some(text)
 }
 
 #[cfg(test)]
@@ -309,6 +311,7 @@ mod tests {
         assert_eq!(of(&json!({"tenant": "acme"}))["tenant"], "acme");
         assert_eq!(of(&json!({"tenant": {"id": 7}}))["tenant"], r#"{"id":7}"#);
         assert!(of(&json!({"tenant": "a\r\nx-admin: 1"})).is_empty());
+        assert!(of(&json!({"tenant": " a"})).is_empty() && of(&json!({"tenant": "a "})).is_empty());
         assert!(of(&json!({"tenant": null})).is_empty());
     }
 }

@@ -1,7 +1,8 @@
 //! Asking an authorization server what a token is worth (RFC 7662).
 //!
 //! The background asks, once for each token however many requests carry it; they wait for the answer. What is
-//! answered is remembered by [`crate::verifier`]. Nothing is asked for a second after a question that failed.
+//! answered is remembered by [`crate::verifier`]. Nothing is asked for a second after a question that failed,
+//! unless the server found fault with the question alone (400 and its like).
 
 use std::{collections::HashMap, time::Duration};
 
@@ -143,10 +144,14 @@ impl Asker {
         let token = self.flights.remove(&id)?;
         self.by_token.remove(&token);
         cx.wake(FetchKey { id, ..self.first });
+        // What is wrong with one question must not keep the others from being asked.
+        let only_this = reply.is_ok_and(|reply| matches!(reply.status, 400 | 404..=428 | 431));
         let answer = reply.map_err(|error| error.to_string()).and_then(read);
         let answer = answer.unwrap_or_else(|problem| {
             cx.host.count("enforcer.auth.introspection.failed", 1);
-            self.paused_until = cx.host.monotonic().saturating_add(PAUSE);
+            if !only_this {
+                self.paused_until = cx.host.monotonic().saturating_add(PAUSE);
+            }
             cx.host.log(
                 Level::Warn,
                 format_args!("auth: no answer about a token from `{}`: {problem}", self.config.url),
@@ -276,6 +281,14 @@ mod tests {
             host.advance(PAUSE);
             assert!(matches!(ask(&mut asker, &host, "b"), (Ok(102), Some(_))));
         }
+    }
+
+    #[test]
+    fn a_question_that_is_refused_stops_no_other() {
+        let (mut asker, host) = (asker(), NativeHost::new());
+        ask(&mut asker, &host, "a").0.unwrap();
+        assert_eq!(answer(&mut asker, &host, 101, 400, r#"{"error": "invalid_request"}"#), "a: failed");
+        assert!(matches!(ask(&mut asker, &host, "b"), (Ok(102), Some(_))));
     }
 
     #[test]

@@ -75,13 +75,12 @@ impl Matcher {
     }
 
     fn holds(&self, part: &Part, request: &Request<'_>) -> bool {
-        let value = || request.value(part);
         match self {
-            Self::Exact(text) => value().is_some_and(|value| *value == *text.as_bytes()),
-            Self::Prefix(text) => value().is_some_and(|value| value.starts_with(text.as_bytes())),
-            Self::Regex(regex) => value()
-                .filter(|value| value.len() <= LONGEST)
-                .is_some_and(|value| std::str::from_utf8(&value).is_ok_and(|text| regex.is_match(text))),
+            Self::Exact(text) => request.any_value(part, |value| value == text.as_bytes()),
+            Self::Prefix(text) => request.any_value(part, |value| value.starts_with(text.as_bytes())),
+            Self::Regex(regex) => request.any_value(part, |value| {
+                value.len() <= LONGEST && std::str::from_utf8(value).is_ok_and(|text| regex.is_match(text))
+            }),
             Self::Cidr(network) => request.address().is_some_and(|address| network.contains(address)),
             Self::Range(range) => request.address().is_some_and(|address| range.contains(address)),
         }
@@ -124,6 +123,21 @@ mod tests {
         assert!(of_header(&json!({"prefix": "ab"}), "abc") && !of_header(&json!({"prefix": "ab"}), "xab"));
         assert!(of_header(&json!({"regex": "b+"}), "abc") && !of_header(&json!({"regex": "^b+$"}), "abc"));
         assert!(!of_header(&json!({"regex": "a"}), &"a".repeat(LONGEST + 1)));
+    }
+
+    #[test]
+    fn adding_a_value_gets_round_nothing() {
+        let twice = |is: &Value| {
+            let part = json!([{"part": {"header": "x"}, "is": is}]);
+            hold(part, "192.0.2.1:1", &[("x", "good"), ("x", "bad one")])
+        };
+        assert!(twice(&json!({"exact": "bad one"})) && twice(&json!({"prefix": "bad"})));
+        assert!(twice(&json!({"regex": "^bad"})) && twice(&json!({"exact": "good,bad one"})));
+        assert!(!twice(&json!({"exact": "bad"})));
+        let query = json!([{"part": {"query": "z"}, "is": {"exact": "1"}}]);
+        assert!(hold(query, "192.0.2.1:1", &[(":path", "/?z=0&z=1")]));
+        let cookie = json!([{"part": {"cookie": "z"}, "is": {"exact": "1"}}]);
+        assert!(hold(cookie, "192.0.2.1:1", &[("cookie", "z=0; z=1")]));
     }
 
     #[test]

@@ -66,6 +66,18 @@ impl<'a> Request<'a> {
         }
     }
 
+    /// Whether a part is so. Of what a client can send several times it is enough that one value is, or all of them
+    /// together, joined by commas: a client that adds another one gets round nothing.
+    pub fn any_value(&self, part: &Part, mut is: impl FnMut(&[u8]) -> bool) -> bool {
+        let one = match part {
+            Part::Header(name) => self.headers.get_all(name).any(&mut is),
+            Part::Query(name) => parameters(self.headers, name).any(|value| is(&value)),
+            Part::Cookie(name) => cookies(self.headers, name).any(&mut is),
+            _ => false,
+        };
+        one || self.value(part).is_some_and(|value| is(&value))
+    }
+
     /// A part as a rate limit service is told it: its name, and its text. What is no UTF-8 is told as well as it can be,
     /// and of what is long the beginning and a digest, so that other values are other texts.
     pub fn tell(&self, part: &Part, ipv6_prefix: u8) -> (String, String) {
@@ -100,7 +112,7 @@ impl<'a> Request<'a> {
         (name, value.unwrap_or_default())
     }
 
-    /// Adds a part to a key. `false`: the caller's identity has it not, and nothing can be counted by it.
+    /// Adds a part to a key. `false`: nobody vouches for the caller, and nothing can be counted by who that is.
     ///
     /// Subjects, consumers and claims mean something within their issuer only, which therefore is in the key.
     pub fn feed(&self, part: &Part, ipv6_prefix: u8, key: &mut impl Hasher) -> bool {
@@ -122,8 +134,13 @@ impl<'a> Request<'a> {
             }
             part => match self.value(part) {
                 Some(value) => write(key, &value),
-                None if is_of_caller(part) => return false,
-                None => write(key, b""),
+                None => {
+                    write(key, b"");
+                    // A credential can be without a user, a consumer or a claim: its owner is told by what it has.
+                    if let Some(caller) = self.caller.filter(|_| is_of_caller(part)) {
+                        write(key, either(&caller.consumer, &caller.subject).as_bytes());
+                    }
+                }
             },
         }
         true
@@ -137,7 +154,11 @@ pub fn is_of_caller(part: &Part) -> bool {
 
 /// The application; a credential that names none stands for its consumer's only one.
 fn application(caller: &Caller) -> &str {
-    if caller.application.is_empty() { &caller.consumer } else { &caller.application }
+    either(&caller.application, &caller.consumer)
+}
+
+fn either<'a>(first: &'a str, second: &'a str) -> &'a str {
+    if first.is_empty() { second } else { first }
 }
 
 /// Length first, so that `a` and `bc` are another key than `ab` and `c`.
@@ -348,7 +369,20 @@ mod tests {
         let key = Caller { consumer: "acme".into(), application: "shop".into(), ..Caller::default() };
         world.2 = Some(Identity { caller: identity::Part::new(key), ..Identity::default() });
         assert_eq!(world.value(&Part::Subscription).as_deref(), Some("shop:pets:1"));
-        assert!(world.key(&[Part::Consumer]).is_some() && world.key(&[Part::User]).is_none());
+        assert!(world.key(&[Part::Consumer]).is_some());
+    }
+
+    #[test]
+    fn whoever_has_no_name_is_told_by_another() {
+        let by = |part: Part, consumer: &str, subject: &str| {
+            let caller = Caller { consumer: consumer.into(), subject: subject.into(), ..Caller::default() };
+            world(&[]).with_caller(caller).key(&[part])
+        };
+        assert!(by(Part::User, "", "").is_some(), "a verified token is not free because it lacks a subject");
+        assert_ne!(by(Part::User, "acme", ""), by(Part::User, "shop", ""));
+        assert_ne!(by(Part::User, "acme", ""), by(Part::User, "", "acme"), "a user of that name is another");
+        assert_ne!(by(Part::Consumer, "", "alice"), by(Part::Consumer, "", "bob"));
+        assert_ne!(by(Part::Claim("plan".into()), "acme", ""), by(Part::Claim("plan".into()), "shop", ""));
     }
 
     #[test]

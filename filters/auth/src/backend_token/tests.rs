@@ -132,8 +132,8 @@ fn whoever_differs_gets_another_token() {
 fn claims_of_ours_are_not_overwritten() {
     let (mut tokens, host) =
         (tokens(&json!({"claims": {"a": "ours", "exp": 1}})).unwrap(), NativeHost::new());
-    let theirs =
-        json!({"a": "theirs", "iss": "x", "jti": "y", "http://wso2.org/claims/enduser": "root", "b": 1});
+    let theirs = json!({"a": "theirs", "iss": "x", "jti": "y", "http://wso2.org/claims/enduser": "root", "b": 1,
+            "http://wso2.org/claims/subscriber": "admin", "http://wso2.org/claims/role": "clerk"});
     let made = claims(&make(&mut tokens, &host, &alice(), Some((b"t", &theirs))));
     assert_eq!(made["a"], "ours");
     assert_eq!(made["iss"], "wso2.org/products/am");
@@ -141,6 +141,12 @@ fn claims_of_ours_are_not_overwritten() {
     assert_ne!(made["exp"], 1);
     assert_eq!(made["http://wso2.org/claims/enduser"], "alice");
     assert_eq!(made["b"], 1);
+    assert_eq!(
+        made["http://wso2.org/claims/subscriber"],
+        Value::Null,
+        "what we cannot say nobody says for us"
+    );
+    assert_eq!(made["http://wso2.org/claims/role"], "clerk");
 }
 
 #[test]

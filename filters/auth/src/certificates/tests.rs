@@ -111,5 +111,8 @@ fn configurations_that_make_no_sense() {
     assert!(certificates(json!({"known": []})).err().unwrap().starts_with("known: no certificate is known"));
     let twice =
         json!({"known": [{"sha256": hex("a"), "consumer": "x"}, {"sha256": hex("A"), "consumer": "y"}]});
-    assert_eq!(certificates(twice).err().unwrap(), "known[1]: this certificate is there already");
+    assert_eq!(
+        certificates(twice).err().unwrap(),
+        "known[1]: this certificate is there already, for the same API"
+    );
 }
