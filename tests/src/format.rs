@@ -94,6 +94,8 @@ pub(crate) enum Answer {
     Status(u16),
     /// As in `ok`, after this long.
     Slow(Span),
+    /// As in `ok`, but a byte of the body each time so long has passed.
+    Drip(Span),
     /// Never.
     Hang,
     /// The connection is refused.

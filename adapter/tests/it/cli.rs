@@ -60,6 +60,27 @@ fn limits_that_cannot_hold() {
 }
 
 #[test]
+fn limits_that_envoy_itself_has_not() {
+    assert_snapshot!(check_with(&format!(
+        "{ISSUER}tiers:\n  Bursty: {{quota: {{requests: 5, per: 1m}}, burst: {{requests: 1, per: 1s}}}}\n  \
+         Bytes: {{bandwidth: {{bytes: 1MiB, per: 1d}}}}\n  Soft: {{quota: {{requests: 5, per: 1m}}, stop_on_quota: false}}\n  \
+         Large: {{quota: {{requests: 5000000000, per: 1d}}}}\n  Unused: {{burst: {{requests: 1, per: 10s}}}}\n\
+         limits:\n  native: true\n  algorithm: window\n  metrics: true\n  headers: {{x_rate_limit: true}}\n  policies:\n  \
+         - {{name: a, key: [user, {{query: a}}, {{cookie: b}}, {{header: \"x'y\"}}], tier: Bursty}}\n  \
+         - {{name: b, key: [client_ip], callers: anonymous, tier: Bytes}}\n  \
+         - {{name: c, key: [client_ip], mode: shadow, tier: Soft}}\n  \
+         - {{name: d, key: [client_ip], tier: Large, tier_from: caller}}\n  \
+         blocked: [{{name: office, when: [{{part: client_ip, is: {{cidr: 192.0.2.0/24}}}}]}}]\nmode: shadow\n"
+    )));
+    assert_eq!(
+        check_with(&format!(
+            "{ISSUER}limits: {{native: true, policies: [{{name: a, key: [user], tier: Gold}}]}}\n"
+        )),
+        check(PETS)
+    );
+}
+
+#[test]
 fn settings_that_are_missing_or_wrong() {
     assert_snapshot!(Folder::new(&[("api.yaml", PETS)]).transcript(&["check", "api.yaml"]));
     assert_snapshot!(check_with("issuers: [\n"));

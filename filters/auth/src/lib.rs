@@ -26,6 +26,7 @@ pub mod keys;
 pub mod opa;
 pub mod pem;
 pub mod policy;
+pub mod publish;
 pub mod redirect;
 pub mod referer;
 pub mod refusal;
@@ -77,6 +78,8 @@ pub struct Auth {
     credentials: Credentials,
     backend_tokens: Option<BackendTokens>,
     opa: Option<Opa>,
+    /// What of the identity is published singly.
+    published: publish::Parts,
     errors: Dialect,
     mode: Mode,
     realm: String,
@@ -139,8 +142,10 @@ impl Filter for Auth {
             .transpose();
         let sources = Sources::new(mem::take(&mut config.token_sources));
         let opa = config.opa.take();
+        let published = publish::Parts::new(mem::take(&mut config.publish));
         let mut auth = Self {
             opa: None,
+            published: published.map_err(|error| error.under("publish"))?,
             clusters,
             own_headers,
             backend_tokens,
@@ -278,7 +283,9 @@ impl Auth {
     fn open(&self, target: Target, cx: &Cx<'_>) -> Step {
         cx.host.count("enforcer.auth.open", 1);
         let mut edits = self.without_spoofed_headers(cx.request_headers());
-        edits.identity = Some(Identity { called: self.policy.called(&target), ..Identity::default() });
+        let identity = Identity { called: self.policy.called(&target), ..Identity::default() };
+        self.published.publish(&identity, cx.host);
+        edits.identity = Some(identity);
         Step::Continue(self.routed(edits, &target, KeyType::Unsaid))
     }
 
@@ -309,7 +316,9 @@ impl Auth {
         if let Some((header, token)) = assertion {
             edits = edits.set(header, token);
         }
-        edits.identity = Some(Identity { called, caller, ..Identity::default() });
+        let identity = Identity { called, caller, ..Identity::default() };
+        self.published.publish(&identity, cx.host);
+        edits.identity = Some(identity);
         Step::Continue(self.routed(edits, &target, admitted.key_type()))
     }
 

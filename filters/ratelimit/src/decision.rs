@@ -77,8 +77,11 @@ impl Decision<'_> {
 impl RateLimit {
     /// What comes of it that the request may not be made at all.
     pub(crate) fn blocked<'p>(&'p self, request: &Request<'_>) -> Option<Decision<'p>> {
-        let (name, _) = self.blocked.iter().find(|(_, when)| when.hold(request))?;
-        Some(Decision { refusal: Some(Refusal::Blocked), by: name, ..Decision::default() })
+        let mut blocked = self.blocked.iter().enumerate();
+        let (index, (name, _)) = blocked.find(|(_, (_, when))| when.hold(request))?;
+        let number = policies::number_of_block(&self.policies, index);
+        let outcomes = vec![(number, metrics::Outcome::Refused)];
+        Some(Decision { refusal: Some(Refusal::Blocked), by: name, outcomes, ..Decision::default() })
     }
 
     /// Counts the request, level by level.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use enforcer_core::{config::ConfigError, mode::Mode};
 
 use crate::{
-    config::{Api, Callers, Condition, CostSource, Level, Part, Policy, RateLimitConfig, TierFrom},
+    config::{Api, Blocked, Callers, Condition, CostSource, Level, Part, Policy, RateLimitConfig, TierFrom},
     parts::{Request, is_of_caller},
     tiers::{Allowances, Kind, Limit, Tiers},
 };
@@ -13,10 +13,22 @@ use crate::{
 /// The names of the policies that the tiers of APIs and operations make.
 const OF_APIS: [(&str, Level); 2] = [("api", Level::Api), ("resource", Level::Resource)];
 
-/// All policies by their numbers, those that the tiers of APIs make first.
-pub fn numbered(policies: &[Policy]) -> impl Iterator<Item = (Level, &str)> {
-    let configured = policies.iter().map(|policy| (policy.level, policy.name.as_str()));
-    OF_APIS.iter().map(|(name, level)| (*level, *name)).chain(configured)
+/// The level of blocks, as it is written.
+const BLOCKED: &str = "blocked";
+
+/// Level and name of all policies by their numbers: those that the tiers of APIs make, the configured ones, blocks.
+pub fn numbered<'p>(
+    policies: &'p [Policy],
+    blocked: impl Iterator<Item = &'p str>,
+) -> impl Iterator<Item = (&'static str, &'p str)> {
+    let configured = policies.iter().map(|policy| (policy.level.name(), policy.name.as_str()));
+    let of_apis = OF_APIS.iter().map(|(name, level)| (level.name(), *name));
+    of_apis.chain(configured).chain(blocked.map(|name| (BLOCKED, name)))
+}
+
+/// The number of a block.
+pub fn number_of_block(policies: &[Policy], index: usize) -> usize {
+    OF_APIS.len().saturating_add(policies.len()).saturating_add(index)
 }
 
 /// A policy and the allowance that a request has by it.
@@ -166,20 +178,34 @@ fn parts(config: &mut RateLimitConfig, visit: &mut Visit<'_>) -> Result<(), Conf
     Ok(())
 }
 
+/// Refuses names that metrics cannot have, and those that are taken.
+fn check_name<'n>(name: &'n str, taken: &mut BTreeSet<&'n str>) -> Result<(), ConfigError> {
+    let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if name.is_empty() || !name.bytes().all(letters) {
+        let problem = format!("`{name}` is not a name: letters, digits, `-` and `_`");
+        return Err(ConfigError::at("name", problem));
+    }
+    match taken.insert(name) {
+        true => Ok(()),
+        false => Err(ConfigError::at("name", format!("`{name}` is taken: give it another name"))),
+    }
+}
+
+/// Refuses blocks of which nobody could tell which one it was.
+pub fn check_blocks(blocked: &[Blocked]) -> Result<(), ConfigError> {
+    let mut names = BTreeSet::new();
+    let mut blocked = blocked.iter().enumerate();
+    blocked.try_for_each(|(index, block)| {
+        check_name(&block.name, &mut names).map_err(|error| error.under(&format!("blocked[{index}]")))
+    })
+}
+
 /// Refuses policies that are malformed or that nobody could tell apart.
 pub fn check(policies: &[Policy], tiers: &Tiers, service: bool) -> Result<(), ConfigError> {
-    let mut names = BTreeSet::new();
+    let mut names: BTreeSet<&str> = OF_APIS.iter().map(|(name, _)| *name).collect();
     for (index, policy) in policies.iter().enumerate() {
         let at = |error: ConfigError| error.under(&format!("policies[{index}]"));
-        let name = policy.name.as_str();
-        let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        if name.is_empty() || !name.bytes().all(letters) {
-            let problem = format!("`{name}` is not a name: letters, digits, `-` and `_`");
-            return Err(at(ConfigError::at("name", problem)));
-        }
-        if OF_APIS.iter().any(|(taken, _)| *taken == name) || !names.insert(name) {
-            return Err(at(ConfigError::at("name", format!("`{name}` is taken: give it another name"))));
-        }
+        check_name(&policy.name, &mut names).map_err(at)?;
         if policy.key.is_empty() {
             let problem =
                 "no part: say whose requests count together, or `[{constant: all}]` for everybody's";
