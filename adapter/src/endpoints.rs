@@ -38,7 +38,7 @@ fn of_issuer(
     let mut apis = Vec::new();
     for (name, url, methods) in endpoints.named() {
         let place = view.descend([name]).place();
-        let server = issuers::key_server(url).map_err(|problem| {
+        let server = issuers::key_server(url, &settings.auth.plain_http).map_err(|problem| {
             Diagnostic::error(format!("the endpoint `{url}` {problem}"))
                 .at(place.clone())
                 .help("give an https URL: `token: https://idp.example.com/oauth2/token`")

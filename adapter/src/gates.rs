@@ -24,7 +24,7 @@ pub fn resolve(
     cluster: &mut impl FnMut(&Url) -> String,
     findings: &mut Diagnostics,
 ) {
-    let mut gates = Gates { file, cluster, findings };
+    let mut gates = Gates { file, plain_http: &auth.plain_http, cluster, findings };
     if let Some(revocation) = &auth.revocation {
         let server = revocation.list.as_ref().map(|list| (&["list"][..], list.url.as_str()));
         config.revocation = gates.resolve("revocation", revocation, server);
@@ -60,6 +60,7 @@ const MAKE_CERTIFICATE: &str =
 
 struct Gates<'a, F> {
     file: View<'a>,
+    plain_http: &'a [String],
     cluster: &'a mut F,
     findings: &'a mut Diagnostics,
 }
@@ -113,11 +114,11 @@ impl<F: FnMut(&Url) -> String> Gates<'_, F> {
     }
 
     fn cluster(&mut self, name: &str, path: &[&str], url: &str) -> Option<String> {
-        let server = issuers::key_server(url).map_err(|problem| {
+        let server = issuers::key_server(url, self.plain_http).map_err(|problem| {
             let steps = ["auth", name].into_iter().chain(path.iter().copied()).chain(["url"]);
             Diagnostic::error(format!("the address `{url}` {problem}"))
                 .at(self.file.descend(steps).place())
-                .help("give an https URL")
+                .help("give an https URL, or name the host in `auth: {plain_http: [...]}` if the way to it is safe")
         });
         self.findings.take(server).map(|server| (self.cluster)(&server))
     }

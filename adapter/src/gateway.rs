@@ -131,12 +131,14 @@ impl Gateway {
         };
         gateway.name_backends();
         let ca_file = gateway.settings.defaults.ca_file.clone();
+        let plain_http = gateway.settings.auth.plain_http.clone();
         let context = issuers::Context {
             list: document.view().descend(["issuers"]),
             folder,
             ca_file: ca_file.as_deref(),
             development: input.development,
             online: input.online,
+            plain_http: &plain_http,
         };
         gateway.find_keys(document.view(), context, findings);
         let basic = passwords::resolve(&gateway.settings, &gateway.model, folder, document.view(), findings);
@@ -273,7 +275,8 @@ impl Gateway {
         if let Some(keys) = &self.settings.keys {
             let context = issuers::Context { list: file.descend(["keys", "issuers"]), ..context };
             let signed = issuers::resolve(&keys.issuers, context, &mut cluster, findings);
-            self.auth.api_keys = keys::resolve(keys, signed, &self.model, file, &mut cluster, findings);
+            self.auth.api_keys =
+                keys::resolve((keys, signed), &self.model, file, context.plain_http, &mut cluster, findings);
         }
         gates::resolve(&self.settings.auth, &mut self.auth, file, context.folder, &mut cluster, findings);
     }

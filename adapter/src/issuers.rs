@@ -31,6 +31,8 @@ pub struct Context<'a> {
     /// Ask issuers where their keys are. Without it, an issuer that would be asked gets an address that does not
     /// exist: good for checking, not for an output.
     pub online: bool,
+    /// Hosts that may be asked over plain HTTP.
+    pub plain_http: &'a [String],
 }
 
 /// Issuers as the filter is configured with them. `cluster` names the cluster that reaches a server.
@@ -76,7 +78,7 @@ fn resolve_one(
     }
     if let Some(introspection) = &issuer.introspection {
         let url = &introspection.url;
-        let server = key_server(url).map_err(|problem| {
+        let server = key_server(url, context.plain_http).map_err(|problem| {
             Diagnostic::error(format!("the introspection endpoint `{url}` {problem}"))
                 .at(view.descend(["introspection", "url"]).place())
                 .help("give an https URL: `url: https://idp.example.com/introspect`")
@@ -86,7 +88,7 @@ fn resolve_one(
     }
     let jwks = match issuer.jwks.as_deref() {
         Some(url) if is_remote(url) => {
-            let server = key_server(url).map_err(|problem| {
+            let server = key_server(url, context.plain_http).map_err(|problem| {
                 Diagnostic::error(format!("the key set's URL `{url}` {problem}"))
                     .at(view.descend(["jwks"]).place())
                     .help("give an https URL, or a file: `jwks: keys.json`")
@@ -125,7 +127,7 @@ fn resolve_one(
         }
         None => {
             let url = discover(&issuer.issuer, context.ca_file).map_err(|problem| problem.at(place))?;
-            let server = key_server(&url).map_err(|problem| {
+            let server = key_server(&url, context.plain_http).map_err(|problem| {
                 Diagnostic::error(format!("the issuer names the key set `{url}`, which {problem}"))
                     .at(view.descend(["issuer"]).place())
                     .help("give the right one: `jwks: https://...`")
@@ -185,11 +187,13 @@ fn configured(issuer: &settings::Issuer, jwks: Value) -> Result<Issuer, serde_js
     Issuer::deserialize(value)
 }
 
-/// The server of a key set's URL. Keys that arrive over plain HTTP could be anybody's, except on this machine.
-pub fn key_server(url: &str) -> Result<Url, String> {
+/// The server of a key set's URL. Keys that arrive over plain HTTP could be anybody's, except on this machine, and from
+/// hosts of which somebody says that the way to them is safe (`auth.plain_http`).
+pub fn key_server(url: &str, plain_http: &[String]) -> Result<Url, String> {
     // A query belongs to the request, not to the server.
     let server = Url::parse(url.split('?').next().unwrap_or(url))?;
-    if server.scheme == Scheme::Http && !server.host.is_loopback() {
+    let is_safe = || server.host.is_loopback() || plain_http.contains(&server.host.to_string());
+    if server.scheme == Scheme::Http && !is_safe() {
         return Err("is not https, and keys fetched over plain HTTP can be replaced on the way".to_owned());
     }
     Ok(server)

@@ -28,10 +28,10 @@ pub fn scheme_name(source: &KeySource) -> String {
 /// API keys as the filter is configured with them. `signed`: who signs some of them; `cluster` names the cluster that
 /// reaches a server.
 pub fn resolve(
-    keys: &Keys,
-    signed: Vec<Issuer>,
+    (keys, signed): (&Keys, Vec<Issuer>),
     model: &ApiModel,
     file: View<'_>,
+    plain_http: &[String],
     cluster: &mut impl FnMut(&Url) -> String,
     findings: &mut Diagnostics,
 ) -> Option<ApiKeys> {
@@ -66,7 +66,9 @@ pub fn resolve(
     };
     let list = match (&keys.list, &keys.url) {
         (Some(list), _) => Some(ApiKeyList::Inline(list.clone())),
-        (None, Some(url)) => Some(ApiKeyList::Remote(findings.take(remote(keys, url, file, cluster))?)),
+        (None, Some(url)) => {
+            Some(ApiKeyList::Remote(findings.take(remote(keys, url, (file, plain_http), cluster))?))
+        }
         (None, None) => None,
     };
     let listed = list.zip(keys.hash_key.clone());
@@ -81,11 +83,11 @@ pub fn resolve(
 fn remote(
     keys: &Keys,
     url: &str,
-    file: View<'_>,
+    (file, plain_http): (View<'_>, &[String]),
     cluster: &mut impl FnMut(&Url) -> String,
 ) -> Result<RemoteDocument, Diagnostic> {
     let place = file.descend(["keys", "url"]).place();
-    let server = issuers::key_server(url).map_err(|problem| {
+    let server = issuers::key_server(url, plain_http).map_err(|problem| {
         Diagnostic::error(format!("the list of API keys `{url}` {problem}"))
             .at(place.clone())
             .help("give an https URL: `url: https://portal.example.com/keys`")

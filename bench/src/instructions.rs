@@ -7,7 +7,7 @@ use std::{
 };
 
 use enforcer_harness::{Harness, Module, Request, Upstream, Vm};
-use enforcer_testbed::{Alg, Keys};
+use enforcer_testbed::{Alg, Keys, hmac};
 use serde_json::{Value, json};
 
 use crate::{
@@ -52,20 +52,45 @@ fn measure_auth(auth: &Path, measured: &mut Instructions) -> Result<()> {
         ("new token, EdDSA (pure Rust)", Alg::EdDSA, false, false),
         ("new token, PS256 (pure Rust)", Alg::PS256, false, false),
     ] {
-        let configuration = configuration(&keys.jwk(algorithm), cache, open);
+        let security = if open { json!([]) } else { json!([{"jwt": {"scopes": {"all_of": [SCOPE]}}}]) };
+        let configuration = configuration(&keys.jwk(algorithm), cache, &security);
         let mut envoy = Harness::builder(&module).root_id("auth").plugin_config(configuration).start()?;
         let now = UNIX_EPOCH.checked_add(envoy.wall_clock()).ok_or("the harness's clock is out of range")?;
         let token =
             claims(keys.token().alg(algorithm), 0).at(now).expires_in(Duration::from_secs(3600)).sign()?;
-        let mut ask = || envoy.request(request().bearer(&token));
-        (0..WARM_UP).for_each(|_| drop(ask()));
-        let outcome = ask();
-        if outcome.status() != 200 {
-            return Err(format!("{name}: answered with {}", outcome.status()).into());
-        }
-        measured.insert(name.to_owned(), outcome.instructions());
+        measured.insert(name.to_owned(), instructions(&mut envoy, &request().bearer(&token))?);
     }
+    let with_keys = configuration(&keys.jwk(Alg::RS256), true, &json!([{"api_keys": ["key"]}]));
+    let with_keys = with(with_keys, &json!({"api_keys": listed_key()}));
+    let mut envoy = Harness::builder(&module).root_id("auth").plugin_config(with_keys).start()?;
+    let asked = instructions(&mut envoy, &request().header("x-api-key", KEY))?;
+    measured.insert("listed API key".to_owned(), asked);
     Ok(())
+}
+
+/// A key, and what its hash is keyed with.
+const KEY: &str = "5f3c9a7e1b2d4c6f8091a2b3c4d5e6f7";
+const HASH_KEY: &str = "0123456789abcdef0123456789abcdef";
+
+fn listed_key() -> Value {
+    let hash = hmac(Alg::HS256, HASH_KEY.as_bytes(), KEY.as_bytes());
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    json!({
+        "schemes": [{"name": "key", "sources": [{"header": "x-api-key"}]}],
+        "listed": {"hash_key": HASH_KEY, "keys": {"inline": [
+            {"hash": hash, "consumer": "acme", "application": "shop", "tier": "Gold"},
+        ]}},
+    })
+}
+
+/// Those of a request that has been made before.
+fn instructions(envoy: &mut Harness, request: &Request) -> Result<u64> {
+    (0..WARM_UP).for_each(|_| drop(envoy.request(request.clone())));
+    let outcome = envoy.request(request.clone());
+    match outcome.status() {
+        200 => Ok(outcome.instructions()),
+        status => Err(format!("answered with {status}").into()),
+    }
 }
 
 /// Requests of which an event or a count is made: each has its part of a batch, and of what runs between requests.
@@ -100,8 +125,7 @@ fn request() -> Request {
 }
 
 /// Ten operations that ask for a scope, as the adapter configures them.
-fn configuration(key: &Value, cache: bool, open: bool) -> Value {
-    let security = if open { json!([]) } else { json!([{"jwt": {"scopes": {"all_of": [SCOPE]}}}]) };
+fn configuration(key: &Value, cache: bool, security: &Value) -> Value {
     with(
         api(&json!({"security": security})),
         &json!({

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// Extensions that something here reads.
-const READ: [&str; 11] = [
+const READ: [&str; 10] = [
     "x-wso2-basePath",
     PRODUCTION,
     SANDBOX,
@@ -18,7 +18,6 @@ const READ: [&str; 11] = [
     "x-wso2-auth-header",
     "x-wso2-disable-security",
     MUTUAL,
-    APPLICATION,
     "x-wso2-cors",
     TIER[0],
     TIER[1],
@@ -188,7 +187,9 @@ impl Reader<'_> {
             for (key, value) in view.entries() {
                 let ours =
                     key.starts_with("x-wso2-") || matches!(key, "x-throttling-tier" | "x-mediation-script");
-                if ours && !READ.contains(&key) && !seen.contains(&key) {
+                // It says whether the certificate is enough; the rest of it has no effect.
+                let read = READ.contains(&key) || (key == APPLICATION && root.get(MUTUAL).is_some());
+                if ours && !read && !seen.contains(&key) {
                     seen.push(key);
                     self.findings.push(
                         Diagnostic::warning(format!("`{key}` is not supported yet and has no effect"))

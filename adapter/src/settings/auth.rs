@@ -65,6 +65,10 @@ pub struct Auth {
     /// An Open Policy Agent that has the last word.
     #[serde(default)]
     pub opa: Option<Opa>,
+    /// Hosts whose keys, lists and decisions may be fetched over plain HTTP, because the way to them is safe: a mesh, a
+    /// network of one's own. This machine needs no mention.
+    #[serde(default)]
+    pub plain_http: Vec<String>,
     /// APIs that are not simply published, by their names.
     #[serde(default)]
     pub life_cycles: BTreeMap<String, LifeCycle>,

@@ -244,6 +244,8 @@ fn what_holds_for_genuine_credentials() {
     folder.write("k1.crt", keys.certificate_pem(Alg::ES256, 2049).unwrap());
     let output = folder.run(&["build", "api.yaml", "-t", "envoy-filters", "-o", "out"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let encrypted = || folder.read("out/clusters.yaml").matches("transport_socket:").count();
+    let was_encrypted = encrypted();
     let filters = folder.read("out/http_filters.yaml");
     let (_, configuration) = filters.split_once("\"revocation\"").unwrap();
     let mut told = configuration.to_owned();
@@ -251,6 +253,18 @@ fn what_holds_for_genuine_credentials() {
         told = told.replace(secret, "[key]");
     }
     assert_snapshot!(told);
+    folder.write(
+        "enforcer.yaml",
+        GATES.replace("https://list", "http://list").replace("127.0.0.1:8181", "opa.internal:8181"),
+    );
+    assert!(folder.transcript(&["check", "api.yaml"]).contains("list.example.com/revoked` is not https"));
+    let settings = folder
+        .read("enforcer.yaml")
+        .replace("auth:\n", "auth:\n  plain_http: [opa.internal, list.example.com]\n");
+    folder.write("enforcer.yaml", settings);
+    assert!(folder.run(&["build", "api.yaml", "-t", "envoy-filters", "-o", "out"]).status.success());
+    // Portal and issuer are left of the three that are spoken to by TLS.
+    assert_eq!((encrypted(), was_encrypted), (2, 3));
     folder.write(
         "enforcer.yaml",
         GATES

@@ -5,6 +5,7 @@
 use std::{collections::HashMap, fmt, rc::Rc, time::Duration};
 
 use enforcer_core::{
+    cache::{Cache, Weigh},
     config::ConfigError,
     cx::{CalloutError, Cx, FetchKey, HttpReply},
     filter::Capabilities,
@@ -48,8 +49,19 @@ struct Scheme {
 struct Listed {
     fetch: FetchKey,
     keyed: Keyed,
+    /// What the keys hash to that are used: to hash one takes as long as all the rest.
+    seen: Cache<Hash>,
     known: Known,
     remote: Option<Remote>,
+}
+
+#[derive(Debug)]
+struct Hash([u8; 32]);
+
+impl Weigh for Hash {
+    fn weight(&self) -> usize {
+        0
+    }
 }
 
 /// The hash that keys are listed under, its key being absorbed already.
@@ -124,7 +136,9 @@ impl ApiKeys {
                 "no keys: nobody could call; give some that are `listed` or `signed`",
             ));
         }
-        let listed = config.listed.map(|listed| Listed::new(fetch, listed)).transpose();
+        // A key is a small part of what a token is.
+        let memory = general.token_cache.as_usize() / 16;
+        let listed = config.listed.map(|listed| Listed::new(fetch, listed, memory)).transpose();
         let signed = (!config.signed.is_empty()).then(|| {
             let fetch = FetchKey { id: fetch.id.saturating_add(1), ..fetch };
             // What is for tokens alone is left out.
@@ -159,7 +173,7 @@ impl ApiKeys {
             Some((_, Err(_))) => return Refusal::Repeated.into(),
             _ => return KeyProblem::Missing.into(),
         };
-        if let Some(key) = self.listed.as_ref().and_then(|listed| listed.find(key, cx)) {
+        if let Some(key) = self.listed.as_mut().and_then(|listed| listed.find(key, cx)) {
             return match key.check(api, cx) {
                 Ok(()) => Outcome::Good(key.caller.clone(), KeyType::default(), Fingerprints::default()),
                 Err(problem) => problem.into(),
@@ -243,7 +257,7 @@ impl Scheme {
 }
 
 impl Listed {
-    fn new(fetch: FetchKey, config: ListedKeys) -> Result<Self, ConfigError> {
+    fn new(fetch: FetchKey, config: ListedKeys, memory: usize) -> Result<Self, ConfigError> {
         if config.hash_key.len() < MIN_HASH_KEY {
             let problem = "too short: give at least 32 characters, such as `openssl rand -hex 32` makes";
             return Err(ConfigError::at("hash_key", problem));
@@ -252,16 +266,26 @@ impl Listed {
             ApiKeyList::Inline(keys) => (Known::new(keys).map_err(|error| error.under("keys.inline"))?, None),
             ApiKeyList::Remote(document) => (Known::default(), Some(fetched(fetch, &document)?)),
         };
-        Ok(Self { fetch, keyed: Keyed(HMAC::new(&config.hash_key)), known, remote })
+        let keyed = Keyed(HMAC::new(&config.hash_key));
+        Ok(Self { fetch, keyed, seen: Cache::new(memory), known, remote })
     }
 
-    fn find(&self, key: &[u8], cx: &Cx<'_>) -> Option<Rc<ApiKey>> {
+    fn find(&mut self, key: &[u8], cx: &Cx<'_>) -> Option<Rc<ApiKey>> {
         if key.len() > MAX_KEY || !self.is_usable(cx) {
             return None;
         }
-        let Keyed(mut hash) = self.keyed.clone();
-        hash.update(key);
-        self.known.0.get(&hash.finalize()).map(Rc::clone)
+        let seen = self.seen.get(key, cx.host.monotonic()).map(|Hash(hash)| *hash);
+        let hash = seen.unwrap_or_else(|| {
+            let Keyed(mut hash) = self.keyed.clone();
+            hash.update(key);
+            hash.finalize()
+        });
+        let known = self.known.0.get(&hash).map(Rc::clone)?;
+        // Those that nobody has make no room for themselves.
+        if seen.is_none() {
+            self.seen.insert(key, Hash(hash), Duration::MAX);
+        }
+        Some(known)
     }
 
     fn unknown(&mut self, cx: &mut Cx<'_>, may_wait: bool) -> Outcome {
