@@ -20,7 +20,7 @@ mod revocation;
 mod subscriptions;
 
 pub use api_keys::{ApiKey, ApiKeyList, ApiKeyScheme, ApiKeys, KeySource, KeyType, ListedKeys};
-pub use backend_token::{BackendToken, SigningKey};
+pub use backend_token::{BackendToken, Encoding, SigningKey};
 pub use basic::Basic;
 pub use certificates::{CertificateSource, ClientCertificates, KnownCertificate, PemHeader, TrustedProxies};
 pub use introspection::{Introspection, IntrospectionClient};

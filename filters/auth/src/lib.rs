@@ -27,6 +27,7 @@ pub mod opa;
 pub mod pem;
 pub mod policy;
 pub mod publish;
+pub mod redirect;
 pub mod referer;
 pub mod refusal;
 pub mod remote;
@@ -228,7 +229,20 @@ impl Filter for Auth {
 }
 
 impl Auth {
+    /// Decides anew, unless the first leg of an internal redirect has shown enough.
     fn decide<'h>(&mut self, cx: &mut Cx<'h>, may_wait: bool) -> Decision<'h> {
+        match self.decide_alone(cx, may_wait) {
+            Decision::Refused(Some(target), refused) => {
+                match redirect::admitted(&self.policy, &target, &refused, cx) {
+                    Some(admitted) => Decision::Allowed(target, admitted),
+                    None => Decision::Refused(Some(target), refused),
+                }
+            }
+            decision => decision,
+        }
+    }
+
+    fn decide_alone<'h>(&mut self, cx: &mut Cx<'h>, may_wait: bool) -> Decision<'h> {
         let target = match self.policy.find(cx.request_headers()) {
             Wanted::Operation(target) => target,
             Wanted::Options(allow) => return Decision::Options(allow),
@@ -278,6 +292,12 @@ impl Auth {
     fn allow(&mut self, target: Target, admitted: &Admitted<'_>, cx: &Cx<'_>) -> Step {
         let headers = cx.request_headers();
         let (called, caller) = (self.policy.called(&target), admitted.caller());
+        if admitted.is_before() {
+            // What the first leg took out and put in is still so.
+            cx.host.count("enforcer.auth.redirected", 1);
+            let identity = Some(Identity { called, caller, ..Identity::default() });
+            return Step::Continue(Edits { identity, ..Edits::default() });
+        }
         let mut assertion = None;
         if let Some(tokens) = &mut self.backend_tokens {
             let (header, api) = (tokens.header(), self.policy.api(&target));

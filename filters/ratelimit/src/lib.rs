@@ -264,7 +264,12 @@ impl RateLimit {
             None => Cow::default(),
         };
         let request = Request::new(cx.host, headers, &called, identity);
-        let mut decision = self.decide(&request, exchange.heard());
+        let mut decision = match self.blocked(&request) {
+            Some(blocked) => blocked,
+            // Of an internal redirect the first leg was counted: the client has asked once.
+            None if cx.is_redirected() => Decision::default(),
+            None => self.decide(&request, exchange.heard()),
+        };
         let wants = std::mem::take(&mut decision.wants);
         if decision.waits() {
             let Decision { questions, awaits, .. } = decision;

@@ -7,7 +7,7 @@ use enforcer_core::{config::ConfigError, mode::Mode};
 use crate::{
     config::{Api, Blocked, Callers, Condition, CostSource, Level, Part, Policy, RateLimitConfig, TierFrom},
     parts::{Request, is_of_caller},
-    tiers::{Allowances, Tiers},
+    tiers::{Allowances, Kind, Limit, Tiers},
 };
 
 /// The names of the policies that the tiers of APIs and operations make.
@@ -40,11 +40,20 @@ pub struct Applied<'p> {
     pub level: Level,
     pub key: &'p [Part],
     pub shadow: bool,
+    /// The tier is the caller's, whose credential says that its quota does not stop.
+    pub over_quota: bool,
     /// The service counts its quota.
     pub shared: bool,
     pub allowances: &'p Allowances,
     /// A tier was named that does not exist.
     pub unknown_tier: bool,
+}
+
+impl Applied<'_> {
+    /// Whether who is over a limit is refused. What holds for short times does, whatever a credential says of the quota.
+    pub fn binds(&self, limit: &Limit) -> bool {
+        limit.stops && !self.shadow && (limit.kind == Kind::Burst || !self.over_quota)
+    }
 }
 
 /// Brings the names of headers to the form in which Envoy has them, everywhere in a configuration.
@@ -216,7 +225,17 @@ pub fn of_api<'p>(level: Level, tier: &str, tiers: &'p Tiers, shared: bool) -> O
     let (number, (name, _)) = OF_APIS.iter().enumerate().find(|(_, (_, known))| *known == level)?;
     let key: &[Part] = if level == Level::Api { &[Part::Api] } else { &[Part::Operation] };
     let allowances = tiers.get(tier)?;
-    Some(Applied { number, name, level, key, shadow: false, shared, allowances, unknown_tier: false })
+    Some(Applied {
+        number,
+        name,
+        level,
+        key,
+        shadow: false,
+        over_quota: false,
+        shared,
+        allowances,
+        unknown_tier: false,
+    })
 }
 
 /// What the policy at this place of the configuration gives a request; `None` when it does not apply.
@@ -243,6 +262,9 @@ pub fn apply<'p>(
         level: policy.level,
         key: &policy.key,
         shadow: policy.mode == Mode::Shadow,
+        over_quota: known.is_some()
+            && policy.tier_from == Some(TierFrom::Caller)
+            && request.caller.is_some_and(|caller| caller.over_quota),
         shared: policy.shared,
         allowances: known.or_else(|| tiers.get(&policy.tier)).filter(|_| applies)?,
         unknown_tier: known.is_none() && !named.is_empty(),
