@@ -155,7 +155,8 @@ fn limited(api: &Api) -> Option<LimitedApi> {
 
 /// Where a path of the filter's configuration is in `enforcer.yaml`.
 fn steps(path: &str) -> Vec<&str> {
-    let within: &[&str] = if path.starts_with("tiers.") { &[] } else { &["limits"] };
+    let own = path == "mode" || path.starts_with("tiers.");
+    let within: &[&str] = if own { &[] } else { &["limits"] };
     let steps = path.split(['.', '[', ']']).filter(|step| !step.is_empty());
     within.iter().copied().chain(steps).collect()
 }

@@ -66,19 +66,69 @@ pub fn rbac() -> Value {
 }
 
 /// A Wasm filter that is configured with nothing.
-pub fn wasm(module: &Path) -> Value {
+pub fn noop(module: &Path) -> Value {
+    wasm("noop", module, &json!({}))
+}
+
+/// Limits alone: each of so many policies counts the client's address, and none is ever used up.
+pub fn limits(module: &Path, policies: usize) -> Value {
+    let policies: Vec<Value> = (0..policies)
+        .map(|n| json!({"name": format!("p{n}"), "key": ["client_ip"], "tier": "Endless"}))
+        .collect();
+    wasm("ratelimit", module, &json!({"tiers": endless(), "policies": policies}))
+}
+
+/// The bundle: this for `auth`, and perhaps a limit of each user.
+pub fn bundle(module: &Path, auth: &Value, limited: bool) -> Value {
+    let policy = json!({"name": "user", "key": ["user"], "tier": "Endless"});
+    let mut configuration = json!({"auth": auth});
+    if let (true, Some(members)) = (limited, configuration.as_object_mut()) {
+        members.insert("ratelimit".to_owned(), json!({"tiers": endless(), "policies": [policy]}));
+    }
+    wasm("enforcer", module, &configuration)
+}
+
+fn endless() -> Value {
+    json!({"Endless": {"quota": {"requests": ENDLESS, "per": "1s"}}})
+}
+
+/// More than any load generator sends in a second.
+const ENDLESS: u32 = 100_000_000;
+
+/// Envoy's own limit of each client's address.
+pub fn local_ratelimit() -> Value {
+    let bucket = json!({"max_tokens": ENDLESS, "tokens_per_fill": ENDLESS, "fill_interval": "1s"});
+    let always = json!({"default_value": {"numerator": 100}});
     json!({
-        "name": "noop",
+        "name": "envoy.filters.http.local_ratelimit",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+            "stat_prefix": "bench",
+            "token_bucket": bucket,
+            "filter_enabled": always,
+            "filter_enforced": always,
+            "max_dynamic_descriptors": 100_000,
+            "descriptors": [{"entries": [{"key": "remote_address"}], "token_bucket": bucket}],
+            "rate_limits": [{"actions": [{"remote_address": {}}]}],
+        },
+    })
+}
+
+fn wasm(name: &str, module: &Path, configuration: &Value) -> Value {
+    let configuration = configuration.to_string();
+    json!({
+        "name": name,
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
             "config": {
-                "name": "noop",
+                "name": name,
+                "root_id": name,
                 "vm_config": {
-                    "vm_id": "noop",
+                    "vm_id": name,
                     "runtime": "envoy.wasm.runtime.v8",
                     "code": {"local": {"filename": module}},
                 },
-                "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": "{}"},
+                "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": configuration},
             },
         },
     })

@@ -68,6 +68,21 @@ pub fn judge(table: Table<'_>, bytes: u64, corpus: Option<&Corpus>) -> Vec<Goal>
         ),
         whole(table, "10,000 operations of one API: at most 1.1x of ten", Id::ManyOperations, 1.1),
         whole(table, "1,000 APIs of 10 operations: at most 1.1x of one", Id::ManyApis, 1.1),
+        beyond(
+            table,
+            "one limit: at most 3.3 µs beyond a Wasm filter that does nothing",
+            Id::Limit,
+            Id::Noop,
+            3.3,
+        ),
+        beyond(
+            table,
+            "one limit behind auth in the bundle: at most 2.5 µs",
+            Id::BundleLimit,
+            Id::Bundle,
+            2.5,
+        ),
+        five_limits(table),
         Goal {
             text: "auth.wasm: at most 500 kB",
             figure: format!("{:.0} kB", bytes as f64 / 1e3),
@@ -94,6 +109,22 @@ fn added(table: Table<'_>, text: &'static str, ours: Id, theirs: Id, most: f64) 
             "{ratio:.2}x: {ours_added:+.1} µs to {theirs_added:+.1} µs; whole requests {whole:.2}x"
         ),
         met: ratio <= most,
+    }
+}
+
+/// By what one row takes beyond another, in microseconds.
+fn beyond(table: Table<'_>, text: &'static str, id: Id, base: Id, most: f64) -> Goal {
+    let added = table.added(id, base);
+    Goal { text, figure: format!("{added:+.1} µs"), met: added.median <= most }
+}
+
+fn five_limits(table: Table<'_>) -> Goal {
+    let [five, one] = [Id::FiveLimits, Id::Limit].map(|id| table.added(id, Id::Noop).median);
+    let ratio = five / one;
+    Goal {
+        text: "five limits: at most 3x of one, beyond a Wasm filter that does nothing",
+        figure: format!("{ratio:.2}x: {five:+.1} µs to {one:+.1} µs"),
+        met: ratio <= 3.0,
     }
 }
 

@@ -16,7 +16,7 @@ use enforcer_bench::{
     measure::{self, FULL, QUICK},
     process,
     report::Report,
-    rows::{self, Id, Row},
+    rows::{self, Id, Modules, Row},
     startup,
     tokens::Issuer,
 };
@@ -34,7 +34,7 @@ struct Arguments {
     /// The adapter
     #[arg(long, default_value = "target/release/enforcer")]
     enforcer: PathBuf,
-    /// Folder with auth.wasm and noop.wasm
+    /// Folder with auth.wasm, bundle.wasm, noop.wasm and ratelimit.wasm
     #[arg(long, default_value = "target/wasm32-wasip1/wasm")]
     modules: PathBuf,
     /// Where to write the page
@@ -80,7 +80,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     let backend = Process::spawn(Command::new(std::env::current_exe()?).arg("backend").stdin(Stdio::null()))?;
     let line = backend.stdout().wait_for(0, |_| true, BACKEND_LIMIT)?;
     let auth = arguments.modules.join("auth.wasm").canonicalize()?;
-    let noop = arguments.modules.join("noop.wasm").canonicalize()?;
+    let module = |name: &str| arguments.modules.join(name).canonicalize();
+    let (noop, ratelimit, bundle) = (module("noop.wasm")?, module("ratelimit.wasm")?, module("bundle.wasm")?);
     let adapter = Adapter {
         enforcer: arguments.enforcer.canonicalize()?,
         module: auth.clone(),
@@ -89,7 +90,8 @@ fn run(arguments: &Arguments) -> Result<()> {
     };
     eprintln!("preparing {} tokens and the gateways", plan.distinct);
     let issuer = Issuer::new()?;
-    let mut rows = rows::all(&adapter, &issuer, &noop, plan.distinct)?;
+    let modules = Modules { noop: &noop, ratelimit: &ratelimit, bundle: &bundle };
+    let mut rows = rows::all(&adapter, &issuer, modules, plan.distinct)?;
     rows.retain(|row| arguments.only.is_empty() || arguments.only.iter().any(|text| row.is_named(text)));
     let (stolen, started) = (process::stolen(), std::time::Instant::now());
     let measured = measure::measure(&rows, plan, &envoy, &arguments.oha, folder.path())?;

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::{
     Result,
-    filters::{JwtAuthn, PARAMETER, rbac, wasm},
-    gateway::{Adapter, Size, with_auth, with_filters},
+    filters::{JwtAuthn, PARAMETER, bundle, limits, local_ratelimit, noop, rbac},
+    gateway::{Adapter, Size, auth_configuration, with_auth, with_filters},
     load::Requests,
     tokens::Issuer,
 };
@@ -30,6 +30,11 @@ pub enum Id {
     PlainDistinct,
     NativeDistinct,
     Distinct,
+    NativeLimit,
+    Limit,
+    FiveLimits,
+    Bundle,
+    BundleLimit,
     PlainManyApis,
     ManyOperations,
     ManyApis,
@@ -61,8 +66,16 @@ const MANY_APIS: Size = Size { apis: 1_000, operations: 10 };
 /// Too small for two of the distinct tokens to be the same one soon.
 const SMALL_CACHE: &str = "16KiB";
 
+/// The modules that rows have beside the adapter's.
+#[derive(Clone, Copy, Debug)]
+pub struct Modules<'a> {
+    pub noop: &'a Path,
+    pub ratelimit: &'a Path,
+    pub bundle: &'a Path,
+}
+
 /// Everything that is measured; `distinct` tokens take about 2 ms each to make.
-pub fn all(adapter: &Adapter, issuer: &Issuer, noop: &Path, distinct: u32) -> Result<Vec<Row>> {
+pub fn all(adapter: &Adapter, issuer: &Issuer, modules: Modules<'_>, distinct: u32) -> Result<Vec<Row>> {
     let keys = issuer.jwks(&[Alg::RS256]);
     let ten = adapter.build(TEN, &keys)?;
     let many_operations = adapter.build(MANY_OPERATIONS, &keys)?;
@@ -84,7 +97,7 @@ pub fn all(adapter: &Adapter, issuer: &Issuer, noop: &Path, distinct: u32) -> Re
     let distinct = json!({"token_sources": [{"query": PARAMETER}], "token_cache": SMALL_CACHE});
     let mut rows = vec![
         row(Id::Plain, "Envoy alone", without(&ten)?, to(TEN), false),
-        row(Id::Noop, "a Wasm filter that does nothing", native(vec![wasm(noop)])?, to(TEN), false),
+        row(Id::Noop, "a Wasm filter that does nothing", native(vec![noop(modules.noop)])?, to(TEN), false),
         row(Id::NativeCached, "jwt_authn with its cache", native(vec![jwt_authn(cached)])?, to(TEN), true),
         row(
             Id::NativeRbac,
@@ -113,7 +126,15 @@ pub fn all(adapter: &Adapter, issuer: &Issuer, noop: &Path, distinct: u32) -> Re
         let requests = Requests { paths: TEN.paths(), token: Some(token) };
         rows.push(row(id, label, bootstrap, requests, true));
     }
+    let auth = auth_configuration(&ten)?;
+    let bundled = |limited| native(vec![bundle(modules.bundle, &auth, limited)]);
+    let limited = |policies| native(vec![limits(modules.ratelimit, policies)]);
     rows.extend([
+        row(Id::NativeLimit, "local_ratelimit, by address", native(vec![local_ratelimit()])?, to(TEN), false),
+        row(Id::Limit, "ratelimit, by address", limited(1)?, to(TEN), false),
+        row(Id::FiveLimits, "ratelimit, five limits by address", limited(5)?, to(TEN), false),
+        row(Id::Bundle, "bundle: auth, known token", bundled(false)?, to(TEN), true),
+        row(Id::BundleLimit, "bundle: auth, known token, and a limit by user", bundled(true)?, to(TEN), true),
         row(Id::PlainDistinct, "Envoy alone, tokens in the query", without(&ten)?, by_query.clone(), false),
         row(
             Id::NativeDistinct,

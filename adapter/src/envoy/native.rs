@@ -219,7 +219,7 @@ fn generic(key: &str, value: &str) -> Value {
     json!({"generic_key": {"descriptor_key": key, "descriptor_value": value}})
 }
 
-fn expression(key: &str, text: String) -> Value {
+fn expression(key: &str, text: &str) -> Value {
     let descriptor = json!({"descriptor_key": key, "text": text});
     json!({"extension": {
         "name": "envoy.rate_limit_descriptors.expr",
@@ -229,7 +229,7 @@ fn expression(key: &str, text: String) -> Value {
 
 fn identity(part: &Published) -> Value {
     let key = key(part);
-    expression(&key, format!("filter_state['wasm.{key}']"))
+    expression(&key, &format!("filter_state['wasm.{key}']"))
 }
 
 /// What a part of a key is called among descriptors.
@@ -251,7 +251,7 @@ fn action(part: &Part, ipv6_prefix: u8) -> Value {
             // Envoy has no bucket for an empty value, and who leaves it out would be free.
             let value = format!("request.headers['{name}']");
             let text = format!("'{name}' in request.headers && {value} != '' ? {value} : '-'");
-            expression(&descriptor_key(part), text)
+            expression(&descriptor_key(part), &text)
         }
         (_, None) => {
             json!({"masked_remote_address": {"v4_prefix_mask_len": 32, "v6_prefix_mask_len": ipv6_prefix}})
