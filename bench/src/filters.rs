@@ -67,19 +67,94 @@ pub fn rbac() -> Value {
 
 /// A Wasm filter that is configured with nothing.
 pub fn wasm(module: &Path) -> Value {
+    plugin("noop", module, "", &json!({}))
+}
+
+/// A Wasm filter.
+pub fn plugin(name: &str, module: &Path, root_id: &str, configuration: &Value) -> Value {
+    let configuration = configuration.to_string();
     json!({
-        "name": "noop",
+        "name": name,
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
             "config": {
-                "name": "noop",
+                "name": name,
+                "root_id": root_id,
                 "vm_config": {
-                    "vm_id": "noop",
+                    "vm_id": name,
                     "runtime": "envoy.wasm.runtime.v8",
                     "code": {"local": {"filename": module}},
                 },
-                "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": "{}"},
+                "configuration": {
+                    "@type": "type.googleapis.com/google.protobuf.StringValue",
+                    "value": configuration,
+                },
             },
+        },
+    })
+}
+
+/// Envoy's own limit: one bucket for all on each worker, which never runs dry here.
+pub fn local_ratelimit() -> Value {
+    let all = json!({"default_value": {"numerator": 100}});
+    json!({
+        "name": "envoy.filters.http.local_ratelimit",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+            "stat_prefix": "limit",
+            "token_bucket": {"max_tokens": 1_000_000_000, "tokens_per_fill": 1_000_000_000, "fill_interval": "1s"},
+            "filter_enabled": all,
+            "filter_enforced": all,
+        },
+    })
+}
+
+/// Envoy asks a server by gRPC.
+pub fn ext_authz(cluster: &str) -> Value {
+    json!({
+        "name": "envoy.filters.http.ext_authz",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+            "transport_api_version": "V3",
+            "grpc_service": {"envoy_grpc": {"cluster_name": cluster}, "timeout": "5s"},
+        },
+    })
+}
+
+/// Envoy's own access log by OTLP over HTTP, which says what our events say as far as it knows it.
+pub fn otlp_access_log(cluster: &str) -> Value {
+    const FIELDS: [(&str, &str); 16] = [
+        ("requestTimestamp", "%START_TIME%"),
+        ("correlationId", "%REQ(X-REQUEST-ID)%"),
+        ("apiMethod", "%REQ(:METHOD)%"),
+        ("path", "%REQ(:PATH)%"),
+        ("destination", "%UPSTREAM_HOST%"),
+        ("userAgent", "%REQ(USER-AGENT)%"),
+        ("userIp", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
+        ("proxyResponseCode", "%RESPONSE_CODE%"),
+        ("responseLatency", "%DURATION%"),
+        ("backendLatency", "%RESPONSE_DURATION%"),
+        ("details", "%RESPONSE_CODE_DETAILS%"),
+        ("responseFlags", "%RESPONSE_FLAGS%"),
+        ("requestBytes", "%BYTES_RECEIVED%"),
+        ("responseBytes", "%BYTES_SENT%"),
+        ("protocol", "%PROTOCOL%"),
+        ("tlsVersion", "%DOWNSTREAM_TLS_VERSION%"),
+    ];
+    /// About a hundred records.
+    const BATCH: u32 = 64 << 10;
+    let attribute = |(key, value)| json!({"key": key, "value": {"string_value": value}});
+    json!({
+        "name": "envoy.access_loggers.open_telemetry",
+        "typed_config": {
+            "@type":
+                "type.googleapis.com/envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig",
+            "log_name": "requests",
+            "http_service": {
+                "http_uri": {"uri": format!("http://{cluster}/v1/logs"), "cluster": cluster, "timeout": "10s"},
+            },
+            "buffer_size_bytes": BATCH,
+            "attributes": {"values": FIELDS.map(attribute)},
         },
     })
 }

@@ -1,6 +1,6 @@
 //! What was aimed at, and whether it was reached.
 
-use crate::{corpus::Corpus, measure::Measured, rows::Id, stats::Summary};
+use crate::{corpus::Corpus, measure::Measured, rows::Id, startup::Cost, stats::Summary};
 
 /// A goal, the figure that it is judged by, and whether that is good enough.
 #[derive(Debug)]
@@ -12,6 +12,8 @@ pub struct Goal {
 
 /// In Envoy, of auth.wasm, in bytes.
 const MOST_BYTES: u64 = 500_000;
+/// Of memory, of the bundle.
+const MOST_MEGABYTES: f64 = 60.0;
 const MOST_BUILD_SECONDS: f64 = 2.0;
 
 /// Everything measured on Envoy, by row.
@@ -43,7 +45,7 @@ impl Table<'_> {
 }
 
 /// Judges the figures.
-pub fn judge(table: Table<'_>, bytes: u64, corpus: Option<&Corpus>) -> Vec<Goal> {
+pub fn judge(table: Table<'_>, bytes: u64, costs: &[Cost], corpus: Option<&Corpus>) -> Vec<Goal> {
     let mut goals = vec![
         added(
             table,
@@ -68,12 +70,30 @@ pub fn judge(table: Table<'_>, bytes: u64, corpus: Option<&Corpus>) -> Vec<Goal>
         ),
         whole(table, "10,000 operations of one API: at most 1.1x of ten", Id::ManyOperations, 1.1),
         whole(table, "1,000 APIs of 10 operations: at most 1.1x of one", Id::ManyApis, 1.1),
+        beyond_noop(table, "events by OTLP: at most 5 µs over a filter that does nothing", Id::Events, 5.0),
+        beyond_noop(table, "metrics: at most 2 µs over a filter that does nothing", Id::Metrics, 2.0),
+        added(
+            table,
+            "all filters in the bundle: at most 1.5x of jwt_authn, rbac, local_ratelimit and the OTLP access log",
+            Id::Bundle,
+            Id::NativeAll,
+            1.5,
+        ),
+        added(
+            table,
+            "all filters in the bundle: at most 0.4x of ext_authz with its server",
+            Id::Bundle,
+            Id::ExtAuthz,
+            0.4,
+        ),
+        added(table, "all filters in the bundle: less than as three modules", Id::Bundle, Id::Separate, 1.0),
         Goal {
             text: "auth.wasm: at most 500 kB",
             figure: format!("{:.0} kB", bytes as f64 / 1e3),
             met: bytes <= MOST_BYTES,
         },
     ];
+    goals.extend(memory(costs));
     let largest = corpus.and_then(|corpus| corpus.large.iter().max_by_key(|(_, bytes, _)| *bytes));
     goals.extend(largest.map(|(name, bytes, taken)| Goal {
         text: "`enforcer build` of GitHub's definition: at most 2 s",
@@ -95,6 +115,23 @@ fn added(table: Table<'_>, text: &'static str, ours: Id, theirs: Id, most: f64) 
         ),
         met: ratio <= most,
     }
+}
+
+/// By what it takes beyond the least that a Wasm filter takes.
+fn beyond_noop(table: Table<'_>, text: &'static str, id: Id, most: f64) -> Goal {
+    let added = table.added(id, Id::Noop).median;
+    Goal { text, figure: format!("{added:+.1} µs"), met: added <= most }
+}
+
+/// Of the bundle, over Envoy alone.
+fn memory(costs: &[Cost]) -> Option<Goal> {
+    let of = |id| costs.iter().find(|cost| cost.id == id).map(|cost| cost.memory);
+    let added = of(Id::Bundle)? - of(Id::Plain)?;
+    Some(Goal {
+        text: "all filters in the bundle: at most 60 MB with one worker",
+        figure: format!("{added:+.1} MB"),
+        met: added <= MOST_MEGABYTES,
+    })
 }
 
 /// By whole requests, Envoy's part included.

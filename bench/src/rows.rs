@@ -33,6 +33,13 @@ pub enum Id {
     PlainManyApis,
     ManyOperations,
     ManyApis,
+    NativeEvents,
+    Events,
+    Metrics,
+    NativeAll,
+    Bundle,
+    Separate,
+    ExtAuthz,
 }
 
 /// One Envoy, and the requests that it gets.
@@ -44,6 +51,8 @@ pub struct Row {
     pub requests: Requests,
     /// Whether it must refuse a request without a token: one that does not measures nothing.
     pub protects: bool,
+    /// A process beside Envoy that works for it: its time counts too.
+    pub beside: Option<u32>,
 }
 
 impl Row {
@@ -74,7 +83,14 @@ pub fn all(adapter: &Adapter, issuer: &Issuer, noop: &Path, distinct: u32) -> Re
         paths: tokens.iter().map(|token| format!("/service0/v1/resource0?{PARAMETER}={token}")).collect(),
         token: None,
     };
-    let row = |id, label, bootstrap, requests, protects| Row { id, label, bootstrap, requests, protects };
+    let row = |id, label, bootstrap, requests, protects| Row {
+        id,
+        label,
+        bootstrap,
+        requests,
+        protects,
+        beside: None,
+    };
     let without = |bootstrap: &Value| with_filters(bootstrap, []);
     let native = |filters: Vec<Value>| with_filters(&ten, filters);
     let jwt_authn = |options: JwtAuthn| options.filter(&keys);
