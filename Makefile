@@ -131,8 +131,10 @@ test-node: targets $(WASM_RUNNER) ## Unit tests of the pure crates on wasm32-unk
 .PHONY: bench
 bench: wasm $(ENVOY_NEEDED) $(OHA) ## What the filters cost on a real Envoy: writes docs/performance.md; QUICK=1 prints only
 	@$(CARGO) build --release -p enforcer-adapter
+	@$(CARGO) build --release -p enforcer-authorizer
 	@$(CARGO) build --workspace --bin enforcer-bench
-	@$(TARGET)/debug/enforcer-bench --oha $(OHA) --enforcer $(TARGET)/release/enforcer --modules $(WASM_DIR) \
+	@$(TARGET)/debug/enforcer-bench --oha $(OHA) --enforcer $(TARGET)/release/enforcer \
+		--authorizer $(TARGET)/release/enforcer-authorizer --modules $(WASM_DIR) \
 		$(if $(QUICK),--quick,--output docs/performance.md)
 
 .PHONY: lint

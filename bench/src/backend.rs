@@ -1,11 +1,12 @@
 //! The service behind Envoy: one thread that answers every request with the same few bytes.
 //!
 //! It must not be what limits a run and must not change between runs, so it reads no more of a request than its end.
+//! Only of a POST, which carries a batch of events, is the head kept: it says how long the body is.
 
 use std::{
     collections::HashMap,
     io::{ErrorKind, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, TcpListener, TcpStream},
 };
 
 use rustix::{
@@ -26,6 +27,12 @@ struct Connection {
     stream: TcpStream,
     /// The last bytes that were read, in which the end of a request may have begun.
     last: [u8; 4],
+    /// The head of a POST, as far as it is here; empty in any other request.
+    head: Vec<u8>,
+    /// Whether the next byte begins a request.
+    begins: bool,
+    /// Of a body, still to come.
+    body: usize,
 }
 
 /// Prints where it listens, then serves until it is stopped. For requests without bodies.
@@ -48,7 +55,7 @@ pub fn serve() -> Result<()> {
                 stream.set_nodelay(true)?;
                 next = next.wrapping_add(1);
                 epoll::add(&poll, &stream, EventData::new_u64(next), EventFlags::IN)?;
-                connections.insert(next, Connection { stream, last: [0; 4] });
+                connections.insert(next, Connection::new(stream));
             } else if let Some(connection) = connections.get_mut(&event.data.u64())
                 && !connection.answer(&mut buffer)
             {
@@ -59,6 +66,10 @@ pub fn serve() -> Result<()> {
 }
 
 impl Connection {
+    fn new(stream: TcpStream) -> Self {
+        Self { stream, last: [0; 4], head: Vec::new(), begins: true, body: 0 }
+    }
+
     /// Answers what has arrived; false when the connection is over.
     fn answer(&mut self, buffer: &mut [u8]) -> bool {
         let size = match self.stream.read(buffer) {
@@ -66,18 +77,38 @@ impl Connection {
             Ok(size) => size,
             Err(error) => return error.kind() == ErrorKind::WouldBlock,
         };
-        for byte in buffer.get(..size).unwrap_or_default() {
+        let mut left = buffer.get(..size).unwrap_or_default();
+        while let Some((byte, rest)) = left.split_first() {
+            if self.body > 0 {
+                let (skipped, rest) = left.split_at(self.body.min(left.len()));
+                self.body = self.body.saturating_sub(skipped.len());
+                left = rest;
+                if self.body == 0 && self.stream.write_all(RESPONSE).is_err() {
+                    return false;
+                }
+                continue;
+            }
+            left = rest;
+            if std::mem::replace(&mut self.begins, false) && *byte == b'P' || !self.head.is_empty() {
+                self.head.push(*byte);
+            }
             self.last.rotate_left(1);
             self.last[3] = *byte;
-            if self.last == END_OF_REQUEST && self.stream.write_all(RESPONSE).is_err() {
-                return false;
+            if self.last == END_OF_REQUEST {
+                self.begins = true;
+                self.body = length(&std::mem::take(&mut self.head));
+                if self.body == 0 && self.stream.write_all(RESPONSE).is_err() {
+                    return false;
+                }
             }
         }
         true
     }
 }
 
-/// The address in the line that [`serve`] prints.
-pub fn address(line: &str) -> Result<SocketAddr> {
-    Ok(line.trim().parse()?)
+/// `content-length` of a head, in lower case as Envoy writes it; 0 if there is none.
+fn length(head: &[u8]) -> usize {
+    let lines = head.split(|byte| *byte == b'\n').filter_map(|line| str::from_utf8(line).ok());
+    let mut lengths = lines.filter_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+    lengths.next().unwrap_or(0)
 }

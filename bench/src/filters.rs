@@ -67,7 +67,7 @@ pub fn rbac() -> Value {
 
 /// A Wasm filter that is configured with nothing.
 pub fn noop(module: &Path) -> Value {
-    wasm("noop", module, &json!({}))
+    plugin("noop", module, "", &json!({}))
 }
 
 /// Limits alone: each of so many policies counts the client's address, and none is ever used up.
@@ -75,7 +75,7 @@ pub fn limits(module: &Path, policies: usize) -> Value {
     let policies: Vec<Value> = (0..policies)
         .map(|n| json!({"name": format!("p{n}"), "key": ["client_ip"], "tier": "Endless"}))
         .collect();
-    wasm("ratelimit", module, &json!({"tiers": endless(), "policies": policies}))
+    plugin("ratelimit", module, "ratelimit", &json!({"tiers": endless(), "policies": policies}))
 }
 
 /// The bundle: this for `auth`, and perhaps a limit of each user.
@@ -85,7 +85,7 @@ pub fn bundle(module: &Path, auth: &Value, limited: bool) -> Value {
     if let (true, Some(members)) = (limited, configuration.as_object_mut()) {
         members.insert("ratelimit".to_owned(), json!({"tiers": endless(), "policies": [policy]}));
     }
-    wasm("enforcer", module, &configuration)
+    plugin("enforcer", module, "enforcer", &configuration)
 }
 
 fn endless() -> Value {
@@ -114,7 +114,8 @@ pub fn local_ratelimit() -> Value {
     })
 }
 
-fn wasm(name: &str, module: &Path, configuration: &Value) -> Value {
+/// A Wasm filter.
+pub fn plugin(name: &str, module: &Path, root_id: &str, configuration: &Value) -> Value {
     let configuration = configuration.to_string();
     json!({
         "name": name,
@@ -122,14 +123,67 @@ fn wasm(name: &str, module: &Path, configuration: &Value) -> Value {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
             "config": {
                 "name": name,
-                "root_id": name,
+                "root_id": root_id,
                 "vm_config": {
                     "vm_id": name,
                     "runtime": "envoy.wasm.runtime.v8",
                     "code": {"local": {"filename": module}},
                 },
-                "configuration": {"@type": "type.googleapis.com/google.protobuf.StringValue", "value": configuration},
+                "configuration": {
+                    "@type": "type.googleapis.com/google.protobuf.StringValue",
+                    "value": configuration,
+                },
             },
+        },
+    })
+}
+
+/// Envoy asks a server by gRPC.
+pub fn ext_authz(cluster: &str) -> Value {
+    json!({
+        "name": "envoy.filters.http.ext_authz",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+            "transport_api_version": "V3",
+            "grpc_service": {"envoy_grpc": {"cluster_name": cluster}, "timeout": "5s"},
+        },
+    })
+}
+
+/// Envoy's own access log by OTLP over HTTP, which says what our events say as far as it knows it.
+pub fn otlp_access_log(cluster: &str) -> Value {
+    const FIELDS: [(&str, &str); 16] = [
+        ("requestTimestamp", "%START_TIME%"),
+        ("correlationId", "%REQ(X-REQUEST-ID)%"),
+        ("apiMethod", "%REQ(:METHOD)%"),
+        ("path", "%REQ(:PATH)%"),
+        ("destination", "%UPSTREAM_HOST%"),
+        ("userAgent", "%REQ(USER-AGENT)%"),
+        ("userIp", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
+        ("proxyResponseCode", "%RESPONSE_CODE%"),
+        ("responseLatency", "%DURATION%"),
+        ("backendLatency", "%RESPONSE_DURATION%"),
+        ("details", "%RESPONSE_CODE_DETAILS%"),
+        ("responseFlags", "%RESPONSE_FLAGS%"),
+        ("requestBytes", "%BYTES_RECEIVED%"),
+        ("responseBytes", "%BYTES_SENT%"),
+        ("protocol", "%PROTOCOL%"),
+        ("tlsVersion", "%DOWNSTREAM_TLS_VERSION%"),
+    ];
+    /// About a hundred records.
+    const BATCH: u32 = 64 << 10;
+    let attribute = |(key, value)| json!({"key": key, "value": {"string_value": value}});
+    json!({
+        "name": "envoy.access_loggers.open_telemetry",
+        "typed_config": {
+            "@type":
+                "type.googleapis.com/envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig",
+            "log_name": "requests",
+            "http_service": {
+                "http_uri": {"uri": format!("http://{cluster}/v1/logs"), "cluster": cluster, "timeout": "10s"},
+            },
+            "buffer_size_bytes": BATCH,
+            "attributes": {"values": FIELDS.map(attribute)},
         },
     })
 }

@@ -169,3 +169,37 @@ pub fn with_auth(bootstrap: &Value, set: &Value) -> Result<Value> {
     }
     Ok(bootstrap)
 }
+
+/// The same bootstrap with further clusters.
+pub fn with_clusters(bootstrap: &Value, more: impl IntoIterator<Item = Value>) -> Result<Value> {
+    let mut bootstrap = bootstrap.clone();
+    let clusters = bootstrap.pointer_mut("/static_resources/clusters").and_then(Value::as_array_mut);
+    clusters.ok_or("the adapter's bootstrap has no clusters")?.extend(more);
+    Ok(bootstrap)
+}
+
+/// A cluster of one server.
+pub fn cluster(name: &str, address: SocketAddr, http2: bool) -> Value {
+    let protocol = if http2 { "http2_protocol_options" } else { "http_protocol_options" };
+    let socket = json!({"address": address.ip().to_string(), "port_value": address.port()});
+    let endpoint = json!({"endpoint": {"address": {"socket_address": socket}}});
+    json!({
+        "name": name,
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {protocol: {}},
+        }},
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    })
+}
+
+/// The same bootstrap with an access log.
+pub fn with_access_log(bootstrap: &Value, log: &Value) -> Result<Value> {
+    const MANAGER: &str = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+    let mut bootstrap = bootstrap.clone();
+    let manager = bootstrap.pointer_mut(MANAGER).and_then(Value::as_object_mut);
+    let manager = manager.ok_or("the adapter's bootstrap has no connection manager")?;
+    manager.insert("access_log".to_owned(), json!([log]));
+    Ok(bootstrap)
+}

@@ -1,6 +1,6 @@
 //! What was aimed at, and whether it was reached.
 
-use crate::{corpus::Corpus, measure::Measured, rows::Id, stats::Summary};
+use crate::{corpus::Corpus, measure::Measured, rows::Id, startup::Cost, stats::Summary};
 
 /// A goal, the figure that it is judged by, and whether that is good enough.
 #[derive(Debug)]
@@ -12,6 +12,8 @@ pub struct Goal {
 
 /// In Envoy, of auth.wasm, in bytes.
 const MOST_BYTES: u64 = 500_000;
+/// Of memory, of the bundle.
+const MOST_MEGABYTES: f64 = 60.0;
 const MOST_BUILD_SECONDS: f64 = 2.0;
 
 /// Everything measured on Envoy, by row.
@@ -43,7 +45,7 @@ impl Table<'_> {
 }
 
 /// Judges the figures.
-pub fn judge(table: Table<'_>, bytes: u64, corpus: Option<&Corpus>) -> Vec<Goal> {
+pub fn judge(table: Table<'_>, bytes: u64, costs: &[Cost], corpus: Option<&Corpus>) -> Vec<Goal> {
     let mut goals = vec![
         added(
             table,
@@ -78,17 +80,47 @@ pub fn judge(table: Table<'_>, bytes: u64, corpus: Option<&Corpus>) -> Vec<Goal>
         beyond(
             table,
             "one limit behind auth in the bundle: at most 2.5 µs",
-            Id::BundleLimit,
-            Id::Bundle,
+            Id::AuthLimitBundle,
+            Id::AuthBundle,
             2.5,
         ),
         five_limits(table),
+        beyond(
+            table,
+            "events by OTLP: at most 5 µs beyond a Wasm filter that does nothing",
+            Id::Events,
+            Id::Noop,
+            5.0,
+        ),
+        beyond(
+            table,
+            "metrics: at most 2 µs beyond a Wasm filter that does nothing",
+            Id::Metrics,
+            Id::Noop,
+            2.0,
+        ),
+        added(
+            table,
+            "all filters in the bundle: at most 1.5x of jwt_authn, rbac, local_ratelimit and the OTLP access log",
+            Id::Bundle,
+            Id::NativeAll,
+            1.5,
+        ),
+        added(
+            table,
+            "all filters in the bundle: at most 0.4x of ext_authz with its server",
+            Id::Bundle,
+            Id::ExtAuthz,
+            0.4,
+        ),
+        added(table, "all filters in the bundle: less than as three modules", Id::Bundle, Id::Separate, 1.0),
         Goal {
             text: "auth.wasm: at most 500 kB",
             figure: format!("{:.0} kB", bytes as f64 / 1e3),
             met: bytes <= MOST_BYTES,
         },
     ];
+    goals.extend(memory(costs));
     let largest = corpus.and_then(|corpus| corpus.large.iter().max_by_key(|(_, bytes, _)| *bytes));
     goals.extend(largest.map(|(name, bytes, taken)| Goal {
         text: "`enforcer build` of GitHub's definition: at most 2 s",
@@ -126,6 +158,17 @@ fn five_limits(table: Table<'_>) -> Goal {
         figure: format!("{ratio:.2}x: {five:+.1} µs to {one:+.1} µs"),
         met: ratio <= 3.0,
     }
+}
+
+/// Of the bundle, over Envoy alone.
+fn memory(costs: &[Cost]) -> Option<Goal> {
+    let of = |id| costs.iter().find(|cost| cost.id == id).map(|cost| cost.memory);
+    let added = of(Id::Bundle)? - of(Id::Plain)?;
+    Some(Goal {
+        text: "all filters in the bundle: at most 60 MB with one worker",
+        figure: format!("{added:+.1} MB"),
+        met: added <= MOST_MEGABYTES,
+    })
 }
 
 /// By whole requests, Envoy's part included.

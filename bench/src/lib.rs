@@ -1,6 +1,7 @@
 //! What the filters cost on a real Envoy, beside what Envoy's own cost. `make bench` writes docs/performance.md.
 //!
 //! * [`rows`]: each row of the table: an Envoy and its requests. [`gateway`], [`filters`] and [`tokens`] make them.
+//! * [`whole`]: the rows of whole gateways, with bench/authorizer, which ext_authz asks.
 //! * [`measure`]: runs the rows in turns, with [`load`] from oha, to the [`backend`].
 //! * [`flood`]: what others notice of a flood of costly tokens.
 //! * [`startup`]: start-up time and memory. [`corpus`]: `enforcer build` over real definitions.
@@ -22,6 +23,7 @@ pub mod rows;
 pub mod startup;
 pub mod stats;
 pub mod tokens;
+pub mod whole;
 
 /// What went wrong, for whoever runs the bench.
 pub type Error = Box<dyn std::error::Error>;

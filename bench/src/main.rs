@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::SocketAddr,
     path::PathBuf,
     process::{Command, ExitCode, Stdio},
     time::Duration,
@@ -19,6 +20,7 @@ use enforcer_bench::{
     rows::{self, Id, Modules, Row},
     startup,
     tokens::Issuer,
+    whole::{self, Around},
 };
 use enforcer_testbed::{EnvoyBinary, Process};
 
@@ -34,7 +36,10 @@ struct Arguments {
     /// The adapter
     #[arg(long, default_value = "target/release/enforcer")]
     enforcer: PathBuf,
-    /// Folder with auth.wasm, bundle.wasm, noop.wasm and ratelimit.wasm
+    /// The server that ext_authz asks
+    #[arg(long, default_value = "target/release/enforcer-authorizer")]
+    authorizer: PathBuf,
+    /// Folder with the modules
     #[arg(long, default_value = "target/wasm32-wasip1/wasm")]
     modules: PathBuf,
     /// Where to write the page
@@ -55,8 +60,8 @@ enum Subcommand {
     Backend,
 }
 
-/// How long the backend may take to say where it is.
-const BACKEND_LIMIT: Duration = Duration::from_secs(5);
+/// How long a service may take to say where it is.
+const SERVICE_LIMIT: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -77,21 +82,29 @@ fn run(arguments: &Arguments) -> Result<()> {
     let envoy = EnvoyBinary::find()?;
     let plan = if arguments.quick { QUICK } else { FULL };
     let folder = tempfile::TempDir::with_prefix("enforcer-bench-")?;
-    let backend = Process::spawn(Command::new(std::env::current_exe()?).arg("backend").stdin(Stdio::null()))?;
-    let line = backend.stdout().wait_for(0, |_| true, BACKEND_LIMIT)?;
+    let (_backend, backend_address) = service(Command::new(std::env::current_exe()?).arg("backend"))?;
+    let (authorizer, authorizer_address) = service(&mut Command::new(&arguments.authorizer))?;
     let auth = arguments.modules.join("auth.wasm").canonicalize()?;
     let module = |name: &str| arguments.modules.join(name).canonicalize();
     let (noop, ratelimit, bundle) = (module("noop.wasm")?, module("ratelimit.wasm")?, module("bundle.wasm")?);
     let adapter = Adapter {
         enforcer: arguments.enforcer.canonicalize()?,
         module: auth.clone(),
-        backend: backend::address(&line)?,
+        backend: backend_address,
         folder: folder.path().to_owned(),
     };
     eprintln!("preparing {} tokens and the gateways", plan.distinct);
     let issuer = Issuer::new()?;
     let modules = Modules { noop: &noop, ratelimit: &ratelimit, bundle: &bundle };
     let mut rows = rows::all(&adapter, &issuer, modules, plan.distinct)?;
+    let folder_of_modules = arguments.modules.canonicalize()?;
+    let around = Around {
+        modules: &folder_of_modules,
+        collector: backend_address,
+        authorizer: authorizer_address,
+        authorizer_id: authorizer.id(),
+    };
+    rows.extend(whole::rows(&adapter, &issuer, around)?);
     rows.retain(|row| arguments.only.is_empty() || arguments.only.iter().any(|text| row.is_named(text)));
     let (stolen, started) = (process::stolen(), std::time::Instant::now());
     let measured = measure::measure(&rows, plan, &envoy, &arguments.oha, folder.path())?;
@@ -108,7 +121,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let corpus = if arguments.quick { None } else { corpus::measure(&adapter)? };
     let bytes = startup::size(&auth)?;
     let table = Table(&measured);
-    let goals = judge(table, bytes, corpus.as_ref());
+    let goals = judge(table, bytes, &costs, corpus.as_ref());
     let machine = [
         ("Machine", process::machine()),
         ("Taken by other machines on it", format!("{stolen:.1} % of a processor")),
@@ -133,11 +146,27 @@ fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// Starts one of the services around Envoy, and says where it listens.
+fn service(command: &mut Command) -> Result<(Process, SocketAddr)> {
+    let process = Process::spawn(command.stdin(Stdio::null()))?;
+    let line = process.stdout().wait_for(0, |_| true, SERVICE_LIMIT)?;
+    Ok((process, line.trim().parse()?))
+}
+
 /// What start-up and memory are measured of.
-fn configurations(rows: &[Row]) -> Vec<(&'static str, &serde_json::Value, &load::Requests)> {
-    let wanted = [Id::Plain, Id::Noop, Id::NativeCached, Id::Cached, Id::ManyOperations];
+fn configurations(rows: &[Row]) -> Vec<(Id, &'static str, &serde_json::Value, &load::Requests)> {
+    let wanted = [
+        Id::Plain,
+        Id::Noop,
+        Id::NativeCached,
+        Id::Cached,
+        Id::ManyOperations,
+        Id::NativeAll,
+        Id::Bundle,
+        Id::Separate,
+    ];
     let rows = rows.iter().filter(|row| wanted.contains(&row.id));
-    rows.map(|row| (row.label, &row.bootstrap, &row.requests)).collect()
+    rows.map(|row| (row.id, row.label, &row.bootstrap, &row.requests)).collect()
 }
 
 /// The line that a program prints for `--version`.

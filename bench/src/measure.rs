@@ -69,6 +69,7 @@ pub struct Measured {
 struct Runner {
     envoy: Envoy,
     load: Load,
+    beside: Option<u32>,
     measured: Measured,
 }
 
@@ -106,7 +107,13 @@ fn start(row: &Row, binary: &EnvoyBinary, oha: &Path, folder: &Path) -> Result<R
     let urls = folder.join(format!("{:?}.urls", row.id));
     let load = Load::new(oha, urls, envoy.listener(LISTENER)?, &row.requests)?;
     let (cpu, saturated, at_rate) = (Vec::new(), Vec::new(), Vec::new());
-    Ok(Runner { envoy, load, measured: Measured { id: row.id, label: row.label, cpu, saturated, at_rate } })
+    let beside = row.beside;
+    Ok(Runner {
+        envoy,
+        load,
+        beside,
+        measured: Measured { id: row.id, label: row.label, cpu, saturated, at_rate },
+    })
 }
 
 /// With its token a request must come through, and without one it must not where tokens are looked at.
@@ -139,12 +146,18 @@ fn check(row: &Row, envoy: &Envoy) -> Result<()> {
 
 impl Runner {
     fn saturate(&mut self, time: Duration) -> Result<()> {
-        let before = process::cpu(self.envoy.id())?;
+        let before = self.cpu()?;
         let run = self.load.saturate(time).map_err(|error| format!("{}: {error}", self.measured.label))?;
-        let used = process::cpu(self.envoy.id())?.saturating_sub(before);
+        let used = self.cpu()?.saturating_sub(before);
         self.measured.cpu.push(used.as_secs_f64() * 1e6 / run.requests);
         self.measured.saturated.push(run.per_second);
         Ok(())
+    }
+
+    /// Of Envoy, and of what works for it.
+    fn cpu(&self) -> Result<Duration> {
+        let beside = self.beside.map_or(Ok(Duration::ZERO), process::cpu)?;
+        Ok(process::cpu(self.envoy.id())?.saturating_add(beside))
     }
 
     fn at_rate(&mut self, time: Duration) -> Result<()> {

@@ -33,11 +33,18 @@ pub enum Id {
     NativeLimit,
     Limit,
     FiveLimits,
-    Bundle,
-    BundleLimit,
+    AuthBundle,
+    AuthLimitBundle,
     PlainManyApis,
     ManyOperations,
     ManyApis,
+    NativeEvents,
+    Events,
+    Metrics,
+    NativeAll,
+    Bundle,
+    Separate,
+    ExtAuthz,
 }
 
 /// One Envoy, and the requests that it gets.
@@ -49,6 +56,8 @@ pub struct Row {
     pub requests: Requests,
     /// Whether it must refuse a request without a token: one that does not measures nothing.
     pub protects: bool,
+    /// A process beside Envoy that works for it: its time counts too.
+    pub beside: Option<u32>,
 }
 
 impl Row {
@@ -87,7 +96,14 @@ pub fn all(adapter: &Adapter, issuer: &Issuer, modules: Modules<'_>, distinct: u
         paths: tokens.iter().map(|token| format!("/service0/v1/resource0?{PARAMETER}={token}")).collect(),
         token: None,
     };
-    let row = |id, label, bootstrap, requests, protects| Row { id, label, bootstrap, requests, protects };
+    let row = |id, label, bootstrap, requests, protects| Row {
+        id,
+        label,
+        bootstrap,
+        requests,
+        protects,
+        beside: None,
+    };
     let without = |bootstrap: &Value| with_filters(bootstrap, []);
     let native = |filters: Vec<Value>| with_filters(&ten, filters);
     let jwt_authn = |options: JwtAuthn| options.filter(&keys);
@@ -133,8 +149,14 @@ pub fn all(adapter: &Adapter, issuer: &Issuer, modules: Modules<'_>, distinct: u
         row(Id::NativeLimit, "local_ratelimit, by address", native(vec![local_ratelimit()])?, to(TEN), false),
         row(Id::Limit, "ratelimit, by address", limited(1)?, to(TEN), false),
         row(Id::FiveLimits, "ratelimit, five limits by address", limited(5)?, to(TEN), false),
-        row(Id::Bundle, "bundle: auth, known token", bundled(false)?, to(TEN), true),
-        row(Id::BundleLimit, "bundle: auth, known token, and a limit by user", bundled(true)?, to(TEN), true),
+        row(Id::AuthBundle, "bundle: auth, known token", bundled(false)?, to(TEN), true),
+        row(
+            Id::AuthLimitBundle,
+            "bundle: auth, known token, and a limit by user",
+            bundled(true)?,
+            to(TEN),
+            true,
+        ),
         row(Id::PlainDistinct, "Envoy alone, tokens in the query", without(&ten)?, by_query.clone(), false),
         row(
             Id::NativeDistinct,

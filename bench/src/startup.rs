@@ -13,6 +13,7 @@ use crate::{
     gateway::LISTENER,
     load::{HEADERS, Requests},
     process,
+    rows::Id,
     stats::Summary,
 };
 
@@ -24,6 +25,7 @@ const CONNECTIONS: usize = 200;
 /// What one configuration costs.
 #[derive(Debug)]
 pub struct Cost {
+    pub id: Id,
     pub label: &'static str,
     /// From the start of the process until it serves, in milliseconds.
     pub start: Summary,
@@ -37,21 +39,22 @@ pub struct Cost {
 
 /// Starts each configuration so often, in turns.
 pub fn measure(
-    configurations: &[(&'static str, &Value, &Requests)],
+    configurations: &[(Id, &'static str, &Value, &Requests)],
     envoy: &EnvoyBinary,
     times: u32,
 ) -> Result<Vec<Cost>> {
     let mut starts: Vec<Vec<(f64, f64)>> = configurations.iter().map(|_| Vec::new()).collect();
     for _ in 0..times {
-        for ((_, bootstrap, _), starts) in configurations.iter().zip(&mut starts) {
+        for ((_, _, bootstrap, _), starts) in configurations.iter().zip(&mut starts) {
             let (_, wall, cpu) = start(bootstrap, envoy, 1)?;
             starts.push((wall.as_secs_f64() * 1e3, cpu.as_secs_f64() * 1e3));
         }
     }
-    let costs = configurations.iter().zip(starts).map(|((label, bootstrap, requests), starts)| {
+    let costs = configurations.iter().zip(starts).map(|((id, label, bootstrap, requests), starts)| {
         let one = memory(bootstrap, requests, envoy, 1)?;
         let several = memory(bootstrap, requests, envoy, WORKERS)?;
         Ok(Cost {
+            id: *id,
             label,
             start: Summary::of(starts.iter().map(|(wall, _)| *wall)),
             start_cpu: Summary::of(starts.iter().map(|(_, cpu)| *cpu)),

@@ -86,7 +86,7 @@ fn attacked(habit: Habit, kind: Kind) -> Habit {
 }
 
 /// What days came to.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Day {
     calls: u64,
     attacks: u64,
