@@ -23,4 +23,4 @@ mod service;
 pub use config::{Cluster, Config, Filter, Limits};
 pub use generation::{Generation, LoadError, Modules};
 pub use journal::{Finished, Journal, Lines};
-pub use server::{Bridge, Options, Tls};
+pub use server::{Bridge, Options, Source, Tls};

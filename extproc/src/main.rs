@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Du
 
 use clap::{Parser, ValueEnum};
 use enforcer_core::units::Span;
-use enforcer_extproc::{Bridge, Config, Journal, Lines, LoadError, Modules, Options, Tls};
+use enforcer_extproc::{Bridge, Journal, Lines, LoadError, Modules, Options, Source, Tls};
 use enforcer_harness::Level;
 
 /// The Enforcer filters behind Envoy's ext_proc
@@ -78,12 +78,11 @@ fn run(arguments: &Arguments, journal: Arc<dyn Journal>) -> Result<(), LoadError
         listen: arguments.listen,
         admin: arguments.admin,
         workers: workers.unwrap_or(1),
-        folder: arguments.config.clone(),
-        watch: true,
+        source: Source::Folder(arguments.config.clone()),
         tls: tls(arguments)?,
     };
     let modules = Modules::start().map_err(failed("start threads"))?;
-    let bridge = Bridge::start(&options, &Config::read(&options.folder)?, &modules, Arc::clone(&journal))?;
+    let bridge = Bridge::start(&options, &modules, Arc::clone(&journal))?;
     let line = format!("serving on {}, metrics on {}", bridge.address(), bridge.admin());
     journal.line(Level::Info, "server", &line);
     bridge.wait_for_signal().map_err(failed("wait for signals"))?;

@@ -37,15 +37,28 @@ fn marks(folder: &Path) -> Vec<Mark> {
     marks
 }
 
-/// For ever: takes each new configuration that is good, and keeps the old one otherwise.
-pub(crate) async fn watch(process: Arc<Process>, modules: Arc<Modules>, folder: PathBuf) {
-    let mut known = marks(&folder);
-    loop {
-        tokio::time::sleep(EVERY).await;
-        let found = marks(&folder);
-        if found != known {
-            known = found;
-            reload(&process, &modules, &folder).await;
+/// A folder, and what was in it when it was looked at last.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    folder: PathBuf,
+    known: Vec<Mark>,
+}
+
+impl Watched {
+    pub(crate) fn new(folder: PathBuf) -> Self {
+        let known = marks(&folder);
+        Self { folder, known }
+    }
+
+    /// For ever: takes each new configuration that is good, and keeps the old one otherwise.
+    pub(crate) async fn watch(mut self, process: Arc<Process>, modules: Arc<Modules>) {
+        loop {
+            tokio::time::sleep(EVERY).await;
+            let found = marks(&self.folder);
+            if found != self.known {
+                self.known = found;
+                reload(&process, &modules, &self.folder).await;
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fmt, io,
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -29,7 +29,7 @@ use crate::{
     journal::Journal,
     lane::{INBOX, Lane, News},
     process::Process,
-    reload,
+    reload::Watched,
     service::{Authority, Service},
 };
 
@@ -42,12 +42,18 @@ pub struct Options {
     pub admin: SocketAddr,
     /// Threads that run filters; at least one does.
     pub workers: usize,
-    /// Where paths in the configuration begin.
-    pub folder: PathBuf,
-    /// Take the configuration again when the folder changes.
-    pub watch: bool,
+    pub source: Source,
     /// Envoy calls by TLS.
     pub tls: Option<Tls>,
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A folder with `enforcer.json`, taken again when anything in it changes.
+    Folder(PathBuf),
+    /// This one, for ever. Its paths are absolute.
+    Given(Box<Config>),
 }
 
 /// What the server shows of itself, and who may call; all in PEM.
@@ -83,7 +89,6 @@ impl Bridge {
     /// Starts to serve.
     pub fn start(
         options: &Options,
-        config: &Config,
         modules: &Arc<Modules>,
         journal: Arc<dyn Journal>,
     ) -> Result<Self, LoadError> {
@@ -94,9 +99,17 @@ impl Bridge {
             .build()
             .map_err(failed("start threads"))?;
         let process = Arc::new(Process::new(journal));
+        // Before it is read, so that no change is missed.
+        let watched = match &options.source {
+            Source::Folder(folder) => Some(Watched::new(folder.clone())),
+            Source::Given(_) => None,
+        };
         let generation = {
             let _inside = runtime.enter();
-            Generation::new(config, &options.folder, modules, &process)?
+            match &options.source {
+                Source::Folder(folder) => Generation::new(&Config::read(folder)?, folder, modules, &process)?,
+                Source::Given(config) => Generation::new(config, Path::new(""), modules, &process)?,
+            }
         };
         process.take(Arc::new(generation));
         let (lanes, threads) = lanes(options, &process, &runtime).map_err(failed("start threads"))?;
@@ -131,9 +144,8 @@ impl Bridge {
         });
         let pages = admin::router(Admin { process: Arc::clone(&process), draining: Arc::clone(&draining) });
         runtime.spawn(async move { axum::serve(admin_listener, pages).await });
-        if options.watch {
-            let (process, modules) = (Arc::clone(&process), Arc::clone(modules));
-            runtime.spawn(reload::watch(process, modules, options.folder.clone()));
+        if let Some(watched) = watched {
+            runtime.spawn(watched.watch(Arc::clone(&process), Arc::clone(modules)));
         }
         Ok(Self { process, address, admin, draining, health, stop, runtime: Some(runtime), threads })
     }

@@ -9,7 +9,7 @@ use enforcer_testbed::EnvoyBinary;
 
 use crate::Error;
 use crate::format::{Case, CaseFile, HostKind};
-use crate::host::{EnvoyHost, HarnessHost, Host};
+use crate::host::{EnvoyHost, ExtProcHost, HarnessHost, Host};
 use crate::scenarios::{self, Index};
 
 /// What became of one case on one host.
@@ -71,7 +71,7 @@ pub fn run_all(folder: &Path, filter: &str) -> Result<Report, Error> {
 
 /// The hosts that `$HOSTS` names, separated by commas; all of them if it names none.
 fn hosts() -> Result<Vec<Box<dyn Host>>, Error> {
-    const ALL: [&str; 5] = ["harness", "rust", "attached", "envoy", "oldest"];
+    const ALL: [&str; 6] = ["harness", "rust", "attached", "envoy", "oldest", "extproc"];
     let wanted = std::env::var("HOSTS").ok().filter(|names| !names.is_empty());
     let wanted: Vec<&str> = wanted.as_deref().map_or(ALL.to_vec(), |names| names.split(',').collect());
     if let Some(name) = wanted.iter().find(|name| !ALL.contains(name)) {
@@ -88,6 +88,7 @@ fn hosts() -> Result<Vec<Box<dyn Host>>, Error> {
             ("envoy", Some(binary), _) | ("oldest", _, Some(binary)) => {
                 hosts.push(Box::new(EnvoyHost::new(binary.clone())?));
             }
+            ("extproc", Some(binary), _) => hosts.push(Box::new(ExtProcHost::new(binary.clone())?)),
             ("oldest", ..) => {
                 println!("the cases run on no older Envoy: run `make envoy-1.36`, or set ENVOY_OLDER");
             }
