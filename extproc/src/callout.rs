@@ -132,8 +132,8 @@ impl Server {
         let Some(request) = self.request(call) else { return HttpCallResult::Reset };
         let response = match self.http.request(request).await {
             Ok(response) => response,
-            Err(error) if error.is_connect() => return failed(503),
-            Err(_) => return HttpCallResult::Reset,
+            // Also for a connection that breaks before there are headers.
+            Err(_) => return failed(503),
         };
         let (head, body) = response.into_parts();
         let mut headers = HeaderMap::from_iter([(":status", head.status.as_str())]);

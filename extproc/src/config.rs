@@ -32,6 +32,9 @@ pub struct Filter {
     /// Which of the module's filters: `root_id` of Envoy's `PluginConfig`.
     #[serde(default)]
     pub root_id: String,
+    /// Envoy's field of this name: while the module holds the headers, it is shown the body.
+    #[serde(default)]
+    pub allow_on_headers_stop_iteration: bool,
     /// The filter's own settings. A string goes in as it is, anything else as JSON.
     pub configuration: Value,
 }

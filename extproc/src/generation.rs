@@ -121,6 +121,7 @@ fn plugin(name: &str, filter: &Filter, limits: &Limits) -> Plugin {
         // One namespace of shared data for all filters, as in the clusters that `enforcer build` makes.
         vm_id: "enforcer".to_owned(),
         configuration: filter.bytes(),
+        allow_on_headers_stop_iteration: filter.allow_on_headers_stop_iteration,
         buffer_limit: limits.buffer.as_usize(),
         memory_limit: limits.memory.as_usize(),
         ..Plugin::default()

@@ -147,16 +147,16 @@ impl Lane {
         self.current.clear();
         let filters: Vec<_> = self.generation.filters().cloned().collect();
         for loaded in filters {
-            self.start(loaded);
+            self.start(&loaded);
         }
     }
 
-    fn start(&mut self, loaded: Arc<Loaded>) -> Option<u32> {
+    fn start(&mut self, loaded: &Arc<Loaded>) -> Option<u32> {
         let vm = self.process.next_vm();
         match loaded.start(vm, self.process.shared.clone(), self.process.metrics.clone()) {
             Ok(worker) => {
                 let instance = Instance {
-                    loaded: Arc::clone(&loaded),
+                    loaded: Arc::clone(loaded),
                     worker,
                     servers: Arc::clone(&self.generation.servers),
                     streams: HashMap::new(),
@@ -182,7 +182,7 @@ impl Lane {
             Some(vm) => Some(*vm),
             None => {
                 let loaded = self.generation.filter(filter).cloned()?;
-                self.start(loaded)
+                self.start(&loaded)
             }
         }
     }
@@ -426,7 +426,7 @@ impl Lane {
         }
         if self.current.get(&instance.loaded.name) == Some(&vm) {
             self.current.remove(&instance.loaded.name);
-            self.start(instance.loaded);
+            self.start(&instance.loaded);
         }
     }
 

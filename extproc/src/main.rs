@@ -61,8 +61,8 @@ impl From<LogLevel> for Level {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let journal = Arc::new(Lines::new(arguments.log_level.into()));
-    match run(&arguments, Arc::clone(&journal) as Arc<dyn Journal>) {
+    let journal: Arc<dyn Journal> = Arc::new(Lines::new(arguments.log_level.into()));
+    match run(&arguments, &journal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             journal.line(Level::Critical, "server", &error.to_string());
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: &Arguments, journal: Arc<dyn Journal>) -> Result<(), LoadError> {
+fn run(arguments: &Arguments, journal: &Arc<dyn Journal>) -> Result<(), LoadError> {
     let failed = |what| move |source| LoadError::Surroundings { what, source };
     let workers = arguments.workers.or_else(|| std::thread::available_parallelism().ok().map(usize::from));
     let options = Options {
@@ -82,7 +82,7 @@ fn run(arguments: &Arguments, journal: Arc<dyn Journal>) -> Result<(), LoadError
         tls: tls(arguments)?,
     };
     let modules = Modules::start().map_err(failed("start threads"))?;
-    let bridge = Bridge::start(&options, &modules, Arc::clone(&journal))?;
+    let bridge = Bridge::start(&options, &modules, Arc::clone(journal))?;
     let line = format!("serving on {}, metrics on {}", bridge.address(), bridge.admin());
     journal.line(Level::Info, "server", &line);
     bridge.wait_for_signal().map_err(failed("wait for signals"))?;

@@ -265,12 +265,12 @@ mod tests {
 
     #[tokio::test]
     async fn who_does_not_read_is_cut_off() {
-        let (sender, mut said) = answers();
+        let (sender, said) = answers();
         let told = (0..100).take_while(|_| sender.say(ProcessingResponse::default())).count();
         assert_eq!(told, WAITING);
         sender.end();
         drop(sender);
-        let last = said.by_ref().collect::<Vec<_>>().await.pop().unwrap();
+        let last = said.collect::<Vec<_>>().await.pop().unwrap();
         assert!(last.is_err(), "what was not told is not passed over");
     }
 }

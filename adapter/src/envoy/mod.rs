@@ -8,12 +8,12 @@ mod clusters;
 mod cors;
 mod filters;
 mod listeners;
-mod pretty;
+pub(crate) mod pretty;
 mod routes;
 
 pub use bootstrap::{Files, envoy, envoy_filters, envoy_xds};
 pub use clusters::{all_clusters, service_clusters};
-pub use filters::{AUTH_FILTER, AUTH_MODULE, http_filters, modules};
+pub use filters::{AUTH_FILTER, AUTH_MODULE, Single, http_filters, modules, single};
 
 use enforcer_core::units::Span;
 use serde_json::{Value, json};

@@ -3,6 +3,7 @@
 mod analytics;
 mod check;
 mod gates;
+mod kgateway;
 mod limits;
 mod read;
 
@@ -12,6 +13,7 @@ pub(crate) use check::check_cors;
 pub use gates::{
     ApplicationList, BackendToken, Document, Opa, Revocation, RevocationList, SigningKey, Subscriptions,
 };
+pub use kgateway::{GatewayRef, Kgateway};
 pub use limits::{LimitService, Limits};
 pub(crate) use read::read_value;
 pub use read::settings;
@@ -59,6 +61,9 @@ pub struct Settings {
     /// What is told of calls, and to whom. Absent: nothing but Envoy's own log and statistics.
     #[serde(default)]
     pub analytics: Option<Analytics>,
+    /// What only the target `kgateway` needs.
+    #[serde(default)]
+    pub kgateway: Option<Kgateway>,
     /// What holds for every API that does not say otherwise.
     #[serde(default)]
     pub defaults: Defaults,

@@ -9,7 +9,6 @@ mod caller;
 mod configuration;
 mod counter;
 mod early;
-mod extproc;
 mod fuzz;
 mod misuse;
 mod probe;

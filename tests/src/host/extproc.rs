@@ -62,6 +62,7 @@ fn config(scene: &Scene, services: &BTreeMap<String, SocketAddr>) -> Config {
     let filter = Filter {
         module: Path::new(&scene.wasm).canonicalize().unwrap_or_else(|_| scene.wasm.clone()),
         root_id: scene.root_id.clone(),
+        allow_on_headers_stop_iteration: false,
         configuration: scene.configuration.clone(),
     };
     Config {
