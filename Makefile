@@ -57,11 +57,11 @@ test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Tests: native, documentation, case
 		$(CARGO) test -p enforcer-tests --lib; \
 	fi
 	@$(CARGO) test --workspace --doc
-	@$(MAKE) --no-print-directory cases HOSTS=harness,rust,envoy
+	@$(MAKE) --no-print-directory cases HOSTS=harness,rust,bundled,envoy,separate
 
 .PHONY: test-envoys
-test-envoys: ## The cases again: on the oldest Envoy we support, and on somebody else's with the filters attached
-	@$(MAKE) --no-print-directory cases HOSTS=attached,oldest
+test-envoys: ## The cases again: on the oldest Envoy, on somebody else's with the filters attached, in the bundle on Envoy
+	@$(MAKE) --no-print-directory cases HOSTS=attached,oldest,envoy-bundled
 
 .PHONY: test-extproc
 test-extproc: ## enforcer-extproc: the cases behind an Envoy in kgateway's form, and a minute of hostile clients
@@ -119,7 +119,7 @@ test-oidc: wasm $(ENVOY_NEEDED) ## Every grant of npm's oidc-provider through th
 	fi
 
 .PHONY: cases
-cases: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## tests/cases on every host; CASE=substring, HOSTS=harness,rust,envoy,attached,oldest,extproc
+cases: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## tests/cases on every host; CASE=substring, HOSTS=harness,rust,bundled,envoy,separate,attached,oldest,envoy-bundled,extproc
 	@HOSTS=$(HOSTS) ENVOY_OLDER=$(ENVOY_OLDEST) $(CARGO) test --workspace --test cases
 
 .PHONY: fuzz

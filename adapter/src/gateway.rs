@@ -6,28 +6,19 @@ use std::{
 };
 
 use enforcer_analytics::{Analytics, config::AnalyticsConfig};
-use enforcer_auth::{
-    Auth,
-    config::{
-        Api as AuthApi, AuthConfig, Clusters, HeaderSource, JwtRequirement, LifeCycle,
-        Operation as AuthOperation, Requirement, Scopes, TokenSource,
-    },
-};
-use enforcer_core::{
-    config::ConfigError,
-    filter::{Capabilities, Filter as _},
-};
+use enforcer_auth::config::{AuthConfig, Clusters};
+use enforcer_core::filter::{Capabilities, Filter as _};
 use enforcer_ratelimit::config::RateLimitConfig;
 use serde::Deserialize as _;
 use serde_json::json;
 
 use crate::{
-    analytics, certificates,
+    analytics, auth, certificates,
     diagnostic::{Diagnostic, Diagnostics},
     endpoints, envoy, fetch, gates, imports, issuers, keys, limits,
-    model::{Access, Alternative, Api, ApiModel, Backend, KeyTypes, slug},
+    model::{Api, ApiModel, Backend, KeyTypes, slug},
     openapi, passwords,
-    settings::{self, ScopeRule, Settings},
+    settings::{self, Settings},
     source::{Source, View, parse},
     url::{Scheme, Url},
 };
@@ -150,7 +141,13 @@ impl Gateway {
         let known =
             certificates::resolve(&gateway.settings, &gateway.model, folder, document.view(), findings);
         gateway.auth.client_certificates = known;
-        gateway.configure_auth(input.routed, document.view(), findings);
+        auth::configure(&mut gateway.auth, &gateway.model, &gateway.settings, document.view(), findings);
+        if input.routed {
+            gateway.choose_clusters();
+        }
+        if !findings.failed() && gateway.auth.issuers.len() == gateway.settings.issuers.len() {
+            auth::check(&gateway.auth, &gateway.model, document.view(), findings);
+        }
         gateway.configure_limits(document.view(), findings);
         gateway.configure_analytics(document.view(), findings);
         (!findings.failed()).then_some(gateway)
@@ -234,6 +231,14 @@ impl Gateway {
         }
     }
 
+    /// Where requests go is ours to say: the filter picks the cluster by the type of key.
+    fn choose_clusters(&mut self) {
+        let clusters = (0..self.model.apis.len()).map(|index| self.key_clusters(index)).collect::<Vec<_>>();
+        for (api, clusters) in self.auth.apis.iter_mut().zip(clusters) {
+            api.clusters = clusters;
+        }
+    }
+
     /// The clusters of an API by the type of key.
     fn key_clusters(&self, index: usize) -> Option<Clusters> {
         let api = self.model.apis.get(index)?;
@@ -311,53 +316,6 @@ impl Gateway {
         }
         self.analytics = Some(config);
     }
-
-    /// `routed`: where requests go is ours to say.
-    fn configure_auth(&mut self, routed: bool, file: View<'_>, findings: &mut Diagnostics) {
-        let auth = &self.settings.auth;
-        let rule = auth.scopes;
-        let life_cycle = |api: &Api| auth.life_cycles.get(&api.name).copied().unwrap_or_default();
-        self.auth.apis = self.model.apis.iter().map(|api| auth_api(api, rule, life_cycle(api))).collect();
-        if routed {
-            let clusters =
-                (0..self.model.apis.len()).map(|index| self.key_clusters(index)).collect::<Vec<_>>();
-            for (api, clusters) in self.auth.apis.iter_mut().zip(clusters) {
-                api.clusters = clusters;
-            }
-        }
-        self.auth.errors = auth.errors;
-        self.auth.mode = self.settings.mode;
-        self.auth.forward_token = auth.forward_token;
-        if let Some(realm) = &auth.realm {
-            self.auth.realm.clone_from(realm);
-        }
-        if let Some(size) = auth.token_cache {
-            self.auth.token_cache = size;
-        }
-        if let Some(size) = auth.max_token {
-            self.auth.max_token = size;
-        }
-        if let Some(budget) = auth.verification_budget {
-            self.auth.verification_budget = budget;
-        }
-        if let Some(sources) = &auth.token_sources {
-            self.auth.token_sources.clone_from(sources);
-        } else if let Some(name) = common_header(&self.model, findings) {
-            let header = HeaderSource { name, scheme: "Bearer".to_owned() };
-            self.auth.token_sources = vec![TokenSource::Header(header)];
-        }
-        if self.settings.issuers.is_empty() {
-            missing_issuers(&self.model, file, findings);
-        }
-        if !findings.failed() && self.auth.issuers.len() == self.settings.issuers.len() {
-            // The filter has the last word on its configuration; what it refuses must not reach Envoy.
-            if let Err(error) =
-                Auth::new(self.auth.clone(), Capabilities { sign: true, ..Capabilities::default() })
-            {
-                findings.push(refused(&error, &self.model, file));
-            }
-        }
-    }
 }
 
 /// `defaults.modules` names the modules' folder or one of them, which the others lie beside; without it, they lie
@@ -426,115 +384,6 @@ fn known_names(settings: &Settings, apis: &[Api], file: View<'_>, findings: &mut
             );
         }
     }
-}
-
-fn auth_api(api: &Api, rule: ScopeRule, life_cycle: LifeCycle) -> AuthApi {
-    AuthApi {
-        name: api.name.clone(),
-        version: api.version.clone(),
-        hosts: api.hosts.clone(),
-        base_path: api.base_path.clone(),
-        clusters: None,
-        life_cycle,
-        security: requirements(&api.access, rule),
-        operations: api
-            .operations
-            .iter()
-            .map(|operation| AuthOperation {
-                id: operation.id.clone(),
-                path: operation.template.clone(),
-                methods: vec![operation.method.clone()],
-                // Not left to inheritance when it asks for any token, because that is what absence means at the API.
-                security: operation.access.as_ref().map(|access| all_requirements(access, rule)),
-            })
-            .collect(),
-    }
-}
-
-/// `None` for what the filter assumes anyway: a valid token.
-fn requirements(access: &Access, rule: ScopeRule) -> Option<Vec<Requirement>> {
-    (*access != Access::valid_token()).then(|| all_requirements(access, rule))
-}
-
-fn all_requirements(access: &Access, rule: ScopeRule) -> Vec<Requirement> {
-    let token = |issuer: &Option<String>, scopes: &Vec<String>| JwtRequirement {
-        issuers: issuer.iter().cloned().collect(),
-        scopes: (!scopes.is_empty()).then(|| match rule {
-            ScopeRule::All => Scopes::AllOf(scopes.clone()),
-            ScopeRule::Any => Scopes::AnyOf(scopes.clone()),
-        }),
-    };
-    let one = |way: &Alternative| Requirement {
-        jwt: way.token.as_ref().map(|scopes| token(&way.issuer, scopes)),
-        api_keys: way.keys.iter().map(keys::scheme_name).collect(),
-        basic: way.basic,
-        certificate: way.certificate,
-    };
-    access.0.iter().map(one).collect()
-}
-
-/// `x-wso2-auth-header`, which is the same for all APIs because the filter reads one header.
-fn common_header(model: &ApiModel, findings: &mut Diagnostics) -> Option<String> {
-    let (first, _) = model.apis.iter().find_map(|api| api.token_header.as_ref())?;
-    for api in model.apis.iter().filter(|api| !api.is_endpoint) {
-        let (differs, place) = match &api.token_header {
-            Some((header, place)) => (header != first, place),
-            None => (true, &api.place),
-        };
-        if differs {
-            findings.push(
-                Diagnostic::error(format!(
-                    "this API expects the token in another header than `{first}`, which another API names"
-                ))
-                .at(place.clone())
-                .help(format!(
-                    "give all APIs the same `x-wso2-auth-header`, or say in enforcer.yaml where tokens are: \
-                         `auth: {{token_sources: [{{header: {{name: {first}}}}}]}}`"
-                )),
-            );
-        }
-    }
-    Some(first.clone())
-}
-
-fn missing_issuers(model: &ApiModel, file: View<'_>, findings: &mut Diagnostics) {
-    let wants = |api: &&Api| api.accesses().any(Access::knows_token);
-    if let Some(api) = model.apis.iter().find(wants) {
-        let place = if file.node.is_null() { api.place.clone() } else { file.place() };
-        findings.push(
-            Diagnostic::error(format!("the API `{}` needs tokens, and no issuer is configured", api.name))
-                .at(place)
-                .help(
-                    "name who issues them in enforcer.yaml: `issuers: [{issuer: https://idp.example.com}]`",
-                ),
-        );
-    }
-}
-
-/// The filter's own words about its configuration, at the API or setting that they are about.
-fn refused(error: &ConfigError, model: &ApiModel, file: View<'_>) -> Diagnostic {
-    let steps: Vec<&str> = error.path.split(['.', '[', ']']).filter(|step| !step.is_empty()).collect();
-    let place = match steps.as_slice() {
-        ["apis", index, ..] => {
-            let api = index.parse::<usize>().ok().and_then(|index| model.apis.get(index));
-            api.map_or_else(|| file.place(), |api| api.place.clone())
-        }
-        ["api_keys", rest @ ..] => {
-            let rest = rest.iter().filter_map(|step| match *step {
-                "listed" | "keys" | "remote" => None,
-                "inline" => Some("list"),
-                "signed" => Some("issuers"),
-                other => Some(other),
-            });
-            file.descend(["keys"].into_iter().chain(rest)).place()
-        }
-        ["basic", ..] => file.descend(["auth", "basic"]).place(),
-        ["issuers", ..] => file.descend(steps.iter().copied()).place(),
-        _ => file.descend(["auth"].into_iter().chain(steps.iter().copied())).place(),
-    };
-    Diagnostic::error(format!("the auth filter refuses this: {error}"))
-        .at(place)
-        .help("correct the value that is named")
 }
 
 /// `enforcer_api_petstore_1-0`: prefixed, so that it cannot be a cluster of the user's own; without dots, which

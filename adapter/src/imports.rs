@@ -158,6 +158,10 @@ struct HeaderCondition {
 struct IpCondition {
     #[serde(rename = "specificIP")]
     specific_ip: Option<String>,
+    #[serde(rename = "startingIP")]
+    starting_ip: Option<String>,
+    #[serde(rename = "endingIP")]
+    ending_ip: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -194,7 +198,7 @@ impl Exported {
         let groups = self.conditional_groups.into_iter().map(|group| {
             let (quota, bandwidth) = group.limit.read()?;
             let when: Result<_, String> = group.conditions.into_iter().map(ExportedCondition::read).collect();
-            Ok(Group { when: when?, quota, burst: None, bandwidth })
+            Ok(Group { when: when?, quota, bandwidth, ..Group::default() })
         });
         let tier = Tier {
             quota,
@@ -202,6 +206,7 @@ impl Exported {
             bandwidth,
             stop_on_quota: self.stop_on_quota_reach,
             groups: groups.collect::<Result<_, String>>()?,
+            ..Tier::default()
         };
         Ok((self.policy_name, tier))
     }
@@ -238,11 +243,19 @@ impl ExportedCondition {
             .map(|query| (Part::Query(query.parameter_name), query.parameter_value));
         let header = header_condition.map(|header| (Part::Header(header.header_name), header.header_value));
         let pattern = header.or(claim).or(query).map(|(part, value)| (part, Test::Regex(value)));
-        let address = ip_condition.and_then(|ip| ip.specific_ip).map(|ip| (Part::ClientIp, Test::Cidr(ip)));
+        let address = ip_condition.and_then(IpCondition::test).map(|test| (Part::ClientIp, test));
         let (part, is) = pattern
             .or(address)
-            .ok_or("a condition is one on a header, a query parameter, a claim or a single address")?;
+            .ok_or("a condition is one on a header, a query parameter, a claim or addresses")?;
         Ok(Condition { part, is, invert })
+    }
+}
+
+impl IpCondition {
+    fn test(self) -> Option<Test> {
+        let range = self.starting_ip.zip(self.ending_ip);
+        let range = || range.map(|(first, last)| Test::Range(format!("{first}-{last}")));
+        self.specific_ip.map(Test::Cidr).or_else(range)
     }
 }
 

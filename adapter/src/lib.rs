@@ -6,6 +6,7 @@
 
 pub mod analytics;
 pub mod attach;
+mod auth;
 pub mod certificates;
 pub mod cli;
 pub mod diagnostic;

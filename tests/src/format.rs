@@ -273,7 +273,7 @@ impl CaseFile {
         Self::parse(&text).map_err(|problem| Error::Format { path: path.to_owned(), problem })
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         // YAML 1.2: `y` and `no` are words, only `true` and `false` are booleans.
         let options = serde_saphyr::options! { strict_booleans: true };
         let mut file: Self = serde_saphyr::from_str_with_options(text, options).map_err(|e| e.to_string())?;

@@ -10,6 +10,7 @@ mod error;
 mod format;
 mod host;
 mod keys;
+mod packing;
 mod run;
 mod scenarios;
 mod template;

@@ -10,6 +10,7 @@ use enforcer_testbed::EnvoyBinary;
 use crate::Error;
 use crate::format::{Case, CaseFile, HostKind};
 use crate::host::{EnvoyHost, ExtProcHost, HarnessHost, Host};
+use crate::packing::Packing;
 use crate::scenarios::{self, Index};
 
 /// What became of one case on one host.
@@ -71,7 +72,8 @@ pub fn run_all(folder: &Path, filter: &str) -> Result<Report, Error> {
 
 /// The hosts that `$HOSTS` names, separated by commas; all of them if it names none.
 fn hosts() -> Result<Vec<Box<dyn Host>>, Error> {
-    const ALL: [&str; 6] = ["harness", "rust", "attached", "envoy", "oldest", "extproc"];
+    const ALL: [&str; 9] =
+        ["harness", "rust", "bundled", "separate", "envoy-bundled", "attached", "envoy", "oldest", "extproc"];
     let wanted = std::env::var("HOSTS").ok().filter(|names| !names.is_empty());
     let wanted: Vec<&str> = wanted.as_deref().map_or(ALL.to_vec(), |names| names.split(',').collect());
     if let Some(name) = wanted.iter().find(|name| !ALL.contains(name)) {
@@ -81,22 +83,35 @@ fn hosts() -> Result<Vec<Box<dyn Host>>, Error> {
     let oldest = older_envoy()?;
     let mut hosts: Vec<Box<dyn Host>> = Vec::new();
     for name in wanted {
-        match (name, &envoy, &oldest) {
-            ("harness", ..) => hosts.push(Box::new(HarnessHost::new(HostKind::Harness))),
-            ("rust", ..) => hosts.push(Box::new(HarnessHost::new(HostKind::Rust))),
-            ("attached", Some(binary), _) => hosts.push(Box::new(EnvoyHost::attached(binary.clone())?)),
-            ("envoy", Some(binary), _) | ("oldest", _, Some(binary)) => {
-                hosts.push(Box::new(EnvoyHost::new(binary.clone())?));
-            }
-            ("extproc", Some(binary), _) => hosts.push(Box::new(ExtProcHost::new(binary.clone())?)),
+        hosts.push(match (name, &envoy, &oldest) {
+            ("harness", ..) => Box::new(HarnessHost::new(HostKind::Harness, Packing::AsWritten)),
+            ("rust", ..) => Box::new(HarnessHost::new(HostKind::Rust, Packing::AsWritten)),
+            ("bundled", ..) => Box::new(HarnessHost::new(HostKind::Harness, Packing::Bundled)),
+            ("extproc", Some(binary), _) => Box::new(ExtProcHost::new(binary.clone())?),
+            ("attached", Some(binary), _) => Box::new(EnvoyHost::attached(binary.clone())?),
+            ("oldest", _, Some(binary)) => Box::new(EnvoyHost::new(binary.clone(), Packing::AsWritten)?),
             ("oldest", ..) => {
                 println!("the cases run on no older Envoy: run `make envoy-1.36`, or set ENVOY_OLDER");
+                continue;
             }
-            _ => println!("the cases run on no real Envoy as `{name}`"),
-        }
+            (name, Some(binary), _) => Box::new(EnvoyHost::new(binary.clone(), packing(name))?),
+            _ => {
+                println!("the cases run on no real Envoy as `{name}`");
+                continue;
+            }
+        });
     }
     hosts.dedup_by_key(|host| host.name());
     Ok(hosts)
+}
+
+/// How the Envoy of this name packs the filters of files.
+fn packing(host: &str) -> Packing {
+    match host {
+        "separate" => Packing::Separate,
+        "envoy-bundled" => Packing::Bundled,
+        _ => Packing::AsWritten,
+    }
 }
 
 fn older_envoy() -> Result<Option<EnvoyBinary>, Error> {

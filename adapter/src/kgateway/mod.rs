@@ -4,6 +4,7 @@
 mod routes;
 mod server;
 
+use enforcer_ratelimit::config::RateLimitConfig;
 use serde_json::{Value, json};
 
 use crate::{
@@ -73,7 +74,7 @@ fn policies(gateway: &Gateway, release: Release, names: &[String]) -> Vec<Value>
         "grpcService": {"backendRef": {"name": NAME, "port": server::PORT}, "authority": NAME},
         // kgateway's default lets everything through while the server is away.
         "failOpen": false,
-        "processingMode": {"requestHeaderMode": "SEND", "responseHeaderMode": "SEND"},
+        "processingMode": processing_mode(gateway),
         // A filter may first ask an issuer, or a decision point: longer than either may take.
         "messageTimeout": "10s",
     });
@@ -97,6 +98,20 @@ fn policies(gateway: &Gateway, release: Release, names: &[String]) -> Vec<Value>
         json!({"apiVersion": VERSION, "kind": "TrafficPolicy", "metadata": {"name": name}, "spec": spec})
     };
     [extension].into_iter().chain(gateway.model.apis.iter().zip(names).map(policy)).collect()
+}
+
+/// Bodies are sent only where a limit counts them or looks at them.
+fn processing_mode(gateway: &Gateway) -> Value {
+    let bodies = gateway.ratelimit.as_ref().map(RateLimitConfig::bodies).unwrap_or_default();
+    let mut mode = json!({"requestHeaderMode": "SEND", "responseHeaderMode": "SEND"});
+    for (side, sent) in [("request", bodies.request), ("response", bodies.response)] {
+        if let (true, Some(fields)) = (sent, mode.as_object_mut()) {
+            fields.insert(format!("{side}BodyMode"), json!("FULL_DUPLEX_STREAMED"));
+            // Envoy insists on it in this mode.
+            fields.insert(format!("{side}TrailerMode"), json!("SEND"));
+        }
+    }
+    mode
 }
 
 /// What the filters read that no header says.

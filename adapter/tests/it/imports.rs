@@ -21,6 +21,7 @@ const ADVANCED: &str = r#"{
     "conditions": [
       {"type": "HEADERCONDITION", "invertCondition": false, "headerCondition": {"headerName": "User-Agent", "headerValue": "bot"}},
       {"type": "IPCONDITION", "invertCondition": true, "ipCondition": {"ipConditionType": "IPSPECIFIC", "specificIP": "10.0.0.1"}},
+      {"type": "IPCONDITION", "ipCondition": {"ipConditionType": "IPRANGE", "startingIP": "10.0.0.0", "endingIP": "10.9.255.255"}},
       {"type": "QUERYPARAMETERCONDITION", "queryParameterCondition": {"parameterName": "q", "parameterValue": "^a"}}
     ],
     "limit": {"type": "BANDWIDTHLIMIT", "bandwidth": {"timeUnit": "day", "unitTime": 1, "dataAmount": 3, "dataUnit": "MB"}}
@@ -77,10 +78,10 @@ fn metrics_have_labels() {
 #[test]
 fn what_cannot_be_counted_is_refused() {
     let mistakes =
-        folder("policies.yaml, others.yaml, events.json, range.json, none.yaml, missing.json, odd.yaml");
+        folder("policies.yaml, others.yaml, events.json, odd.json, none.yaml, missing.json, odd.yaml");
     mistakes.write("others.yaml", MICROGATEWAY.replace("count: 7", "count: 8"));
     mistakes.write("events.json", SUBSCRIPTION.replace("REQUESTCOUNTLIMIT", "EVENTCOUNTLIMIT"));
-    mistakes.write("range.json", ADVANCED.replace("\"specificIP\"", "\"startingIP\""));
+    mistakes.write("odd.json", ADVANCED.replace("\"endingIP\"", "\"lastIP\""));
     mistakes.write("none.yaml", "policies: []\n");
     mistakes
         .write("odd.yaml", MICROGATEWAY.replace("hour", "fortnight").replace("count: 50000", "count: many"));

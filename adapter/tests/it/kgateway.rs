@@ -69,6 +69,25 @@ fn every_route_has_a_policy_that_fails_closed() {
 }
 
 #[test]
+fn bodies_are_sent_where_a_limit_counts_them() {
+    let mode = |tier: &str| {
+        let settings = format!("{SETTINGS}tiers: {{Own: {tier}}}\n").replace("tier: Bronze", "tier: Own");
+        let resources = build(&folder(&settings), "kgateway");
+        let extension = resources.iter().find(|resource| resource["kind"] == "GatewayExtension").unwrap();
+        extension["spec"]["extProc"]["processingMode"].clone()
+    };
+    let heads = json!({"requestHeaderMode": "SEND", "responseHeaderMode": "SEND"});
+    assert_eq!(mode("{quota: {requests: 1, per: 1m}}"), heads);
+    let counted = mode("{bandwidth: {bytes: 1MiB, of: request, per: 1h}}");
+    assert_eq!(
+        (&counted["requestBodyMode"], counted.get("responseBodyMode")),
+        (&json!("FULL_DUPLEX_STREAMED"), None)
+    );
+    let read = mode("{cost: {units: 9, from: {json: [usage.total_tokens]}, per: 1h}}");
+    assert_eq!((&read["responseTrailerMode"], read.get("requestBodyMode")), (&json!("SEND"), None));
+}
+
+#[test]
 fn what_it_cannot_write_is_said() {
     let run = |settings: &str, definition: &str| {
         let folder = Folder::new(&[("a.yaml", definition), ("enforcer.yaml", settings)]);

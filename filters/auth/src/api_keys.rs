@@ -9,6 +9,7 @@ use enforcer_core::{
     cx::{CalloutError, Cx, FetchKey, HttpReply},
     filter::Capabilities,
     identity::{Caller, Part},
+    net::{self, Network},
 };
 use hmac_sha256::HMAC;
 use serde::Deserialize;
@@ -16,7 +17,7 @@ use serde::Deserialize;
 use crate::{
     config::{self, Api, ApiKeyList, AuthConfig, ListedKeys, RemoteDocument, TokenSource},
     key_type::KeyType,
-    net::{self, Network},
+    referer,
     refusal::{Claimed, KeyProblem, Refusal},
     remote::{Document, Kind, Remote},
     revocation::Fingerprints,
@@ -353,12 +354,12 @@ impl ApiKey {
             return Err(KeyProblem::Api);
         }
         if !self.networks.is_empty() {
-            let client = net::client(cx);
+            let client = net::client(cx.host);
             if !client.is_some_and(|client| self.networks.iter().any(|network| network.contains(client))) {
                 return Err(KeyProblem::Address);
             }
         }
-        if !self.referers.is_empty() && !net::comes_from(&self.referers, cx.request_headers()) {
+        if !self.referers.is_empty() && !referer::comes_from(&self.referers, cx.request_headers()) {
             return Err(KeyProblem::Referer);
         }
         Ok(())

@@ -7,12 +7,13 @@ use enforcer_core::{
     cx::{CalloutError, CalloutReply, Cx, HttpCall},
     headers::HeaderMap,
     identity::{Called, Caller},
+    net,
 };
 use serde_json::{Map, Value, json};
 
 use crate::{
     config::{self, Api, OpaPart, TokenSource},
-    json, net,
+    json,
     refusal::DecisionProblem,
     remote::split_url,
 };
@@ -141,7 +142,7 @@ impl Opa {
             }
         }
         let text = |name: &str| String::from_utf8_lossy(headers.get(name).unwrap_or_default()).into_owned();
-        let client = net::client(cx).map(|address| address.to_string());
+        let client = net::client(cx.host).map(|address| address.to_string());
         let mut input = json!({
             "transportHeaders": shown,
             "requestOrigin": client.unwrap_or_default(),
@@ -186,7 +187,7 @@ impl Opa {
                 OpaPart::Tier => add(caller.tier.as_bytes()),
                 OpaPart::Scopes => add(caller.scopes.join(" ").as_bytes()),
                 OpaPart::ClientIp => {
-                    add(net::client(cx).map(|client| client.to_string()).unwrap_or_default().as_bytes());
+                    add(net::client(cx.host).map(|client| client.to_string()).unwrap_or_default().as_bytes());
                 }
                 OpaPart::Header(name) => {
                     let values: Vec<&[u8]> = headers.get_all(name).collect();

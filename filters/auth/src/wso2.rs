@@ -5,12 +5,13 @@ use enforcer_core::{
     cache::Weigh,
     cx::Cx,
     identity::{Caller, Part},
+    net::{self, Network},
 };
 use serde_json::{Map, Value};
 
 use crate::{
     config::{Api, KeyType},
-    net::{self, Network},
+    referer,
     refusal::KeyProblem,
 };
 
@@ -81,7 +82,7 @@ impl Grants {
         let named = |one: &&Subscribed| api.is_some_and(|api| one.is(api));
         let subscribed = self.apis.iter().find(named).ok_or(KeyProblem::Api)?;
         let is_restricted = !self.networks.is_empty() || !self.referers.is_empty();
-        if is_restricted && !self.is_near(cx) && !net::comes_from(&self.referers, cx.request_headers()) {
+        if is_restricted && !self.is_near(cx) && !referer::comes_from(&self.referers, cx.request_headers()) {
             let by_page = self.networks.is_empty();
             return Err(if by_page { KeyProblem::Referer } else { KeyProblem::Address });
         }
@@ -99,7 +100,7 @@ impl Grants {
         if self.networks.is_empty() {
             return false;
         }
-        let client = net::client(cx);
+        let client = net::client(cx.host);
         client.is_some_and(|client| self.networks.iter().flatten().any(|network| network.contains(client)))
     }
 }

@@ -69,6 +69,13 @@ pub struct Caller {
     pub claims: BTreeMap<String, String>,
 }
 
+impl Caller {
+    /// Whether a credential vouches for somebody. A key, a password or a certificate has no issuer.
+    pub fn is_known(&self) -> bool {
+        [&self.issuer, &self.subject, &self.consumer].into_iter().any(|told| !told.is_empty())
+    }
+}
+
 /// A part of identities that many requests have in common: copied by reference, written as JSON once.
 #[derive(Default)]
 pub struct Part<T>(Rc<(T, OnceCell<String>)>);

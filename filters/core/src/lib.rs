@@ -6,7 +6,7 @@
 //! * [`filter`]: the [`filter::Filter`] trait, its events and steps; [`chain`] runs two filters as one.
 //! * [`cx`] and [`host`]: what a filter may read and ask for; [`native`]: a host for tests and tools.
 //! * [`table`] and [`path`]: which API and operation a request means; default deny, canonical paths.
-//! * [`identity`] and [`fault`]: what filters tell each other, and what callers are told.
+//! * [`identity`] and [`fault`]: what filters tell each other, and what callers are told; [`net`]: where callers are.
 //! * [`cache`] and [`store`]: bounded memory of one worker, and memory that workers share.
 //! * [`protobuf`]: what is said to services that speak gRPC.
 //! * [`config`], [`units`], [`mode`]: configuration with errors that name the place.
@@ -23,6 +23,7 @@ pub mod host;
 pub mod identity;
 pub mod mode;
 pub mod native;
+pub mod net;
 pub mod path;
 pub mod protobuf;
 pub mod store;

@@ -123,6 +123,7 @@ impl Counted<'_> {
     fn label(&self) -> String {
         let suffix = match self.kind {
             Kind::Quota => "",
+            Kind::Cost => "-cost",
             Kind::Burst => "-burst",
             Kind::Bandwidth(_) => "-bandwidth",
         };
@@ -140,8 +141,11 @@ pub fn fields(counted: &[Counted<'_>], headers: Headers, now: Duration) -> Vec<(
             "ratelimit-policy",
             list(|one| {
                 let window = seconds(one.rate.period.duration()).max(1);
-                let bytes = matches!(one.kind, Kind::Bandwidth(_));
-                let unit = if bytes { ";qu=\"content-bytes\"" } else { "" };
+                let unit = match one.kind {
+                    Kind::Quota | Kind::Burst => "",
+                    Kind::Bandwidth(_) => ";qu=\"content-bytes\"",
+                    Kind::Cost => ";qu=\"cost\"",
+                };
                 format!("\"{}\";q={}{unit};w={window}", one.label(), one.rate.limit)
             }),
         ));
@@ -153,7 +157,7 @@ pub fn fields(counted: &[Counted<'_>], headers: Headers, now: Duration) -> Vec<(
             }),
         ));
     }
-    let requests = counted.iter().filter(|one| !matches!(one.kind, Kind::Bandwidth(_)));
+    let requests = counted.iter().filter(|one| matches!(one.kind, Kind::Quota | Kind::Burst));
     let scarcest = requests.min_by_key(|one| one.standing.remaining);
     if let (true, Some(one)) = (headers.x_rate_limit, scarcest) {
         let reset = now.saturating_add(one.over.unwrap_or(one.standing.reset));

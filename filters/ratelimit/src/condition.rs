@@ -1,8 +1,9 @@
 //! Conditions, ready to be tested.
 
-use std::net::IpAddr;
-
-use enforcer_core::config::ConfigError;
+use enforcer_core::{
+    config::ConfigError,
+    net::{Network, Range},
+};
 use regex_lite::{Regex, RegexBuilder};
 
 use crate::{
@@ -32,13 +33,7 @@ enum Matcher {
     Prefix(String),
     Regex(Regex),
     Cidr(Network),
-}
-
-/// An address and how many of its bits count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Network {
-    address: IpAddr,
-    bits: u32,
+    Range(Range),
 }
 
 impl All {
@@ -67,54 +62,28 @@ impl Matcher {
                 let regex = RegexBuilder::new(&text).size_limit(LARGEST).build();
                 Self::Regex(regex.map_err(|error| format!("`{text}` is no regular expression: {error}"))?)
             }
-            Test::Cidr(_) if *part != Part::ClientIp => {
-                return Err("networks have clients only: say `part: client_ip`".to_owned());
+            Test::Cidr(_) | Test::Range(_) if *part != Part::ClientIp => {
+                return Err("clients alone have addresses: say `part: client_ip`".to_owned());
             }
             Test::Cidr(text) => Self::Cidr(Network::parse(&text).ok_or_else(|| {
                 format!("`{text}` is no network: write it as `10.0.0.0/8` or `2001:db8::/32`")
+            })?),
+            Test::Range(text) => Self::Range(Range::parse(&text).ok_or_else(|| {
+                format!("`{text}` is no range: write it as `192.0.2.10-192.0.2.20`, the lower end first")
             })?),
         })
     }
 
     fn holds(&self, part: &Part, request: &Request<'_>) -> bool {
-        if let Self::Cidr(network) = self {
-            return request.address().is_some_and(|address| network.contains(address));
-        }
-        let Some(value) = request.value(part) else { return false };
+        let value = || request.value(part);
         match self {
-            Self::Exact(text) => *value == *text.as_bytes(),
-            Self::Prefix(text) => value.starts_with(text.as_bytes()),
-            Self::Regex(regex) => {
-                value.len() <= LONGEST && std::str::from_utf8(&value).is_ok_and(|text| regex.is_match(text))
-            }
-            Self::Cidr(_) => false,
-        }
-    }
-}
-
-impl Network {
-    fn parse(text: &str) -> Option<Self> {
-        let (address, bits) = match text.split_once('/') {
-            Some((address, bits)) => (address, Some(bits.parse::<u32>().ok()?)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().ok()?;
-        let most = if address.is_ipv4() { 32 } else { 128 };
-        let bits = bits.unwrap_or(most);
-        (bits <= most).then_some(Self { address, bits })
-    }
-
-    fn contains(self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(ours), IpAddr::V4(theirs)) => {
-                let differ = u32::from(ours) ^ u32::from(theirs);
-                differ.leading_zeros() >= self.bits
-            }
-            (IpAddr::V6(ours), IpAddr::V6(theirs)) => {
-                let differ = u128::from(ours) ^ u128::from(theirs);
-                differ.leading_zeros() >= self.bits
-            }
-            _ => false,
+            Self::Exact(text) => value().is_some_and(|value| *value == *text.as_bytes()),
+            Self::Prefix(text) => value().is_some_and(|value| value.starts_with(text.as_bytes())),
+            Self::Regex(regex) => value()
+                .filter(|value| value.len() <= LONGEST)
+                .is_some_and(|value| std::str::from_utf8(&value).is_ok_and(|text| regex.is_match(text))),
+            Self::Cidr(network) => request.address().is_some_and(|address| network.contains(address)),
+            Self::Range(range) => request.address().is_some_and(|address| range.contains(address)),
         }
     }
 }
@@ -169,6 +138,13 @@ mod tests {
             within("2001:db8::/32", "[2001:db8:ffff::1]:1") && !within("2001:db8::/32", "[2001:db9::1]:1")
         );
         assert!(!within("10.0.0.0/8", "/run/envoy.sock"), "no address is in no network");
+        let between = |range: &str, address: &str| {
+            hold(json!([{"part": "client_ip", "is": {"range": range}}]), address, &[])
+        };
+        assert!(
+            between("192.0.2.5-192.0.2.7", "192.0.2.7:1") && !between("192.0.2.5-192.0.2.6", "192.0.2.7:1")
+        );
+        assert!(!between("0.0.0.0-255.255.255.255", "/run/envoy.sock"));
     }
 
     #[test]
@@ -196,6 +172,8 @@ mod tests {
             );
         }
         assert!(refused(json!("user"), json!({"cidr": "10.0.0.0/8"})).contains("client_ip"));
+        assert!(refused(json!("user"), json!({"range": "10.0.0.1-10.0.0.2"})).contains("client_ip"));
+        assert!(refused(json!("client_ip"), json!({"range": "10.0.0.2-10.0.0.1"})).contains("is no range"));
         assert!(refused(json!("user"), json!({"regex": "("})).starts_with("[0].is: `(` is no regular"));
         let large = "(a{900}){900}";
         assert!(refused(json!("user"), json!({"regex": large})).contains("no regular expression"));

@@ -6,9 +6,13 @@ use enforcer_core::{fault::Dialect, mode::Mode, units::ByteSize};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod cost;
 mod service;
 
-pub use self::service::{OnFailure, Service, domain, timeout};
+pub use self::{
+    cost::{Cost, CostSource},
+    service::{OnFailure, Service, domain, timeout},
+};
 pub use crate::{period::Period, rate::Algorithm};
 
 /// Configuration of the rate limit filter.
@@ -58,6 +62,30 @@ pub struct RateLimitConfig {
     pub identified: bool,
 }
 
+/// Which bodies a configuration looks at or counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bodies {
+    pub request: bool,
+    pub response: bool,
+}
+
+impl RateLimitConfig {
+    /// Which bodies have to pass the filter, for hosts that otherwise spare it them.
+    pub fn bodies(&self) -> Bodies {
+        let tiers = self.tiers.values().map(|tier| (tier.bandwidth, &tier.cost));
+        let groups = self.tiers.values().flat_map(|tier| &tier.groups);
+        let all = tiers.chain(groups.map(|group| (group.bandwidth, &group.cost)));
+        all.fold(Bodies::default(), |bodies, (bandwidth, cost)| {
+            let counted = |not: Traffic| bandwidth.is_some_and(|bandwidth| bandwidth.of != not);
+            let looked_at = cost.as_ref().is_some_and(|cost| matches!(cost.from, CostSource::Json(_)));
+            Bodies {
+                request: bodies.request || counted(Traffic::Response),
+                response: bodies.response || looked_at || counted(Traffic::Request),
+            }
+        })
+    }
+}
+
 /// An allowance.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -72,7 +100,11 @@ pub struct Tier {
     /// finish, the next is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bandwidth: Option<Bandwidth>,
-    /// `false`: who is over quota or bandwidth is counted and let through. The burst limit holds all the same.
+    /// A limit of what requests cost beside it. What a response names is counted when the request is over: one that
+    /// crosses the limit may finish, the next is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
+    /// `false`: who is over quota, bandwidth or cost is counted and let through. The burst limit holds all the same.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub stop_on_quota: bool,
     /// Other allowances for some requests. The first whose conditions all hold decides; if none, the above.
@@ -120,6 +152,8 @@ pub struct Group {
     pub burst: Option<Quota>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bandwidth: Option<Bandwidth>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Cost>,
 }
 
 /// Something that is true of some requests.
@@ -146,6 +180,8 @@ pub enum Test {
     Regex(String),
     /// An address in this network: `10.0.0.0/8`, `2001:db8::/32`, or a single one.
     Cidr(String),
+    /// An address from one to another, both included: `192.0.2.10-192.0.2.20`.
+    Range(String),
 }
 
 /// A part of a request.
@@ -197,8 +233,8 @@ pub struct Policy {
     /// To whose requests it applies.
     #[serde(default, skip_serializing_if = "is_default")]
     pub callers: Callers,
-    /// `true`: the quota is that of all Envoys together, and the `service` counts it. The burst and bandwidth limits
-    /// stay each Envoy's own.
+    /// `true`: the quota is that of all Envoys together, and the `service` counts it; of a tier without quota, the cost.
+    /// Other limits stay each Envoy's own.
     #[serde(default, skip_serializing_if = "is_default")]
     pub shared: bool,
     /// `shadow`: count and log, but let everything through.

@@ -178,14 +178,22 @@ fn clocks(host: &dyn Host) -> Clocks {
     Clocks { monotonic: nanos(host.monotonic()), wall: nanos(host.now()) }
 }
 
-/// What a request asks of the counters of one key, numbered in this order. `shadow`: nothing refuses.
-pub fn demands(place: Place, limits: &[Limit], shadow: bool) -> Vec<Demand<'_>> {
-    let demands = limits.iter().zip(0_u8..).map(|(limit, number)| Demand {
-        counter: place.counter(number),
-        rate: &limit.rate,
-        amount: 1,
-        binding: limit.stops && !shadow,
-        later: matches!(limit.kind, Kind::Bandwidth(_)),
+/// What a request asks of the counters of one key, numbered in this order. `shadow`: nothing refuses. `cost`: what it
+/// costs, where that is not left to its response.
+pub fn demands(place: Place, limits: &[Limit], shadow: bool, cost: Option<u64>) -> Vec<Demand<'_>> {
+    let demands = limits.iter().zip(0_u8..).map(|(limit, number)| {
+        let known = match limit.kind {
+            Kind::Quota | Kind::Burst => Some(1),
+            Kind::Cost => cost,
+            Kind::Bandwidth(_) => None,
+        };
+        Demand {
+            counter: place.counter(number),
+            rate: &limit.rate,
+            amount: known.unwrap_or(1),
+            binding: limit.stops && !shadow,
+            later: known.is_none(),
+        }
     });
     demands.collect()
 }

@@ -9,9 +9,11 @@ use std::hash::Hasher as _;
 use enforcer_core::{protobuf::Message, store::Contended};
 
 use crate::{
-    Charge, RateLimit,
+    RateLimit,
     answer::{Counted, Refusal},
     bucket::{self, Demand, Outcome},
+    charge::{Charge, Measure},
+    cost::Meter,
     counters::{self, Place},
     metrics,
     parts::Request,
@@ -134,15 +136,19 @@ impl RateLimit {
             return None;
         }
         let place = self.place(applied, limits, request)?;
-        let mut demands = counters::demands(place, &limits.all, applied.shadow);
-        let quota = limits.all.first().filter(|limit| limit.kind == Kind::Quota && applied.shared);
-        let (mut there, mut hit) = (None, None);
+        let cost = limits.cost.as_ref().and_then(|cost| cost.known(request));
+        let mut demands = counters::demands(place, &limits.all, applied.shadow, cost);
+        let shareable = |limit: &&Limit| matches!(limit.kind, Kind::Quota | Kind::Cost) && applied.shared;
+        let quota = limits.all.first().filter(shareable);
+        let (mut there, mut hit, mut owed) = (None, None, None);
         if let (Some(quota), Some(desk)) = (quota, &self.desk) {
-            match self.shared(desk, &Sought { applied, limits, quota, place }, request, heard, decision) {
+            let sought = Sought { applied, limits, quota, place };
+            match self.shared(desk, &sought, request, heard, decision) {
                 Shared::Here => {}
                 Shared::There { outcome, hit: held } => {
                     there = Some(outcome);
                     hit = held.then_some(&quota.rate);
+                    owed = (quota.kind == Kind::Cost).then(|| self.descriptor(&sought, request));
                     demands.remove(0);
                 }
                 Shared::Awaited => return None,
@@ -182,7 +188,7 @@ impl RateLimit {
             let outcome = if over.is_some() { metrics::Outcome::Over } else { metrics::Outcome::Admitted };
             decision.outcomes.push((applied.number, outcome));
         }
-        decision.charges.extend(charges(place, limits));
+        decision.charges.extend(charges(place, limits, owed.as_ref(), request));
         None
     }
 
@@ -196,11 +202,23 @@ impl RateLimit {
     }
 }
 
-/// What of a policy's limits is to be counted when the request is over.
-fn charges(place: Place, limits: &Limits) -> impl Iterator<Item = Charge> {
-    limits.all.iter().zip(0_u8..).filter_map(move |(limit, number)| match limit.kind {
-        Kind::Bandwidth(of) => Some(Charge { place, counter: place.counter(number), rate: limit.rate, of }),
-        Kind::Quota | Kind::Burst => None,
+/// What of a policy's limits is to be counted when the request is over. `owed`: what the service calls the cost, where
+/// that is counted there.
+fn charges<'c>(
+    place: Place,
+    limits: &'c Limits,
+    owed: Option<&'c Message>,
+    request: &'c Request<'_>,
+) -> impl Iterator<Item = Charge> + 'c {
+    limits.all.iter().zip(0_u8..).filter_map(move |(limit, number)| {
+        let (of, owed) = match (limit.kind, &limits.cost) {
+            (Kind::Bandwidth(of), _) => (Measure::Bytes(of), None),
+            (Kind::Cost, Some(cost)) if owed.is_some() || cost.comes_later() => {
+                (Measure::Cost(Meter::new(cost, request)), owed.cloned())
+            }
+            _ => return None,
+        };
+        Some(Charge { place, counter: place.counter(number), rate: limit.rate, of, owed })
     })
 }
 

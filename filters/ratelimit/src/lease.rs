@@ -146,6 +146,28 @@ impl Account {
         }
     }
 
+    /// Spends what a request cost beside its hit, and returns what there is not enough for.
+    pub fn spend(&mut self, now: u64, cost: u64) -> u64 {
+        let held = self.held(now);
+        let spent = u32::try_from(cost).unwrap_or(u32::MAX).min(held);
+        self.held = held.saturating_sub(spent);
+        cost.saturating_sub(spent.into())
+    }
+
+    /// The service has nothing left for what requests have cost.
+    pub fn exhaust(&mut self, reset: Option<u64>, now: u64) {
+        self.held = 0;
+        self.plan = Plan::Spent { until: spent_until(reset, now, now) };
+    }
+
+    /// For how long nothing is left.
+    pub fn spent(&self, now: u64) -> Option<u64> {
+        match self.plan {
+            Plan::Spent { until } => until.checked_sub(now).filter(|left| *left > 0),
+            Plan::Rest { .. } | Plan::Asking { .. } => None,
+        }
+    }
+
     /// How many to ask for now. `None`: somebody else has asked already. The answer is expected before `until`.
     pub fn ask(&mut self, now: u64, until: u64) -> Option<u32> {
         let batch = match self.plan {
@@ -172,12 +194,7 @@ impl Account {
         let reset = grant.reset.unwrap_or(0);
         if !grant.granted {
             self.plan = match batch {
-                1 => Plan::Spent {
-                    until: match grant.reset {
-                        Some(reset) => sent.saturating_add(reset).max(now.saturating_add(SOON)),
-                        None => now.saturating_add(AGAIN),
-                    },
-                },
+                1 => Plan::Spent { until: spent_until(grant.reset, sent, now) },
                 _ => {
                     Plan::Rest { batch: share(batch).min(grant.remaining.map_or(u32::MAX, share)), since: 0 }
                 }
@@ -217,6 +234,13 @@ impl Account {
 
     fn held(&self, now: u64) -> u32 {
         if now < self.until { self.held } else { 0 }
+    }
+}
+
+fn spent_until(reset: Option<u64>, sent: u64, now: u64) -> u64 {
+    match reset {
+        Some(reset) => sent.saturating_add(reset).max(now.saturating_add(SOON)),
+        None => now.saturating_add(AGAIN),
     }
 }
 

@@ -9,8 +9,10 @@ pub mod answer;
 pub mod apis;
 pub mod bucket;
 pub mod calendar;
+mod charge;
 pub mod condition;
 pub mod config;
+pub mod cost;
 pub mod counters;
 mod decision;
 pub mod lease;
@@ -31,19 +33,18 @@ use enforcer_core::{
     edits::Edits,
     fault::Dialect,
     filter::{Background, CallSummary, Capabilities, Event, Filter, Needs, Next, Response, Step, Until},
-    host::{Host, Level as LogLevel},
+    host::Level as LogLevel,
     identity::{Identity, Part},
     mode::Mode,
     protobuf::Message,
-    store::Contended,
 };
 
 use crate::{
     answer::Refusal,
     apis::Apis,
-    bucket::{Demand, Fingerprint},
+    charge::Charge,
     condition::All,
-    config::{Headers, Policy, RateLimitConfig, Service, Traffic},
+    config::{Headers, Policy, RateLimitConfig, Service},
     counters::{Counters, Place},
     decision::{Decision, Heard},
     metrics::Metrics,
@@ -113,15 +114,6 @@ struct Waits {
     awaits: Vec<(Place, Rate)>,
 }
 
-/// A limit of bytes, to be counted when the request is over.
-#[derive(Debug, Clone, Copy)]
-struct Charge {
-    place: Place,
-    counter: Fingerprint,
-    rate: Rate,
-    of: Traffic,
-}
-
 impl Filter for RateLimit {
     const NAME: &'static str = "ratelimit";
     type Config = RateLimitConfig;
@@ -165,7 +157,7 @@ impl Filter for RateLimit {
     fn needs(&self) -> Needs {
         let attributes = if self.looks.at_addresses { vec!["source.address"] } else { Vec::new() };
         let clusters = self.desk.iter().map(|desk| desk.cluster().to_owned()).collect();
-        Needs { clusters, attributes, response: self.headers.on_allowed }
+        Needs { clusters, attributes, response: self.headers.on_allowed || self.tiers.read_responses() }
     }
 
     fn on_event(&mut self, exchange: &mut Exchange, event: Event<'_>, cx: &mut Cx<'_>) -> Step {
@@ -182,25 +174,19 @@ impl Filter for RateLimit {
             }
             Event::ResponseHead => {
                 let fields = std::mem::take(&mut exchange.fields).into_iter();
-                Step::Continue(fields.fold(Edits::default(), |edits, (name, value)| edits.set(name, value)))
+                let edits = fields.fold(Edits::default(), |edits, (name, value)| edits.set(name, value));
+                Step::Continue(Edits { next: charge::on_head(&mut exchange.charges, cx), ..edits })
             }
-            _ => Step::proceed(),
+            Event::ResponseBody(body) => {
+                charge::on_body(&mut exchange.charges, body, cx);
+                Step::proceed()
+            }
+            Event::RequestBody(_) | Event::RequestTrailers | Event::ResponseTrailers => Step::proceed(),
         }
     }
 
     fn on_log(&mut self, exchange: Exchange, _call: &CallSummary<'_>, cx: &mut Cx<'_>) {
-        for Charge { place, counter, rate, of } in exchange.charges {
-            let amount = bytes(of, cx.host);
-            let demand = Demand { counter, rate: &rate, amount, binding: false, later: true };
-            if amount == 0 {
-                continue;
-            }
-            match self.counters.charge(cx.host, place, &demand) {
-                Ok(0) => {}
-                Ok(evicted) => cx.host.count("enforcer.ratelimit.evicted", evicted),
-                Err(Contended) => cx.host.count("enforcer.ratelimit.uncharged", 1),
-            }
-        }
+        exchange.charges.into_iter().for_each(|charge| self.charge(charge, cx));
     }
 
     fn on_background(&mut self, event: Background<'_>, cx: &mut Cx<'_>) {
@@ -212,19 +198,6 @@ impl Filter for RateLimit {
             }
             Background::Answered(..) | Background::Fetched(..) | Background::Draining => {}
         }
-    }
-}
-
-/// Bytes of a finished request's bodies, as Envoy counted them.
-fn bytes(of: Traffic, host: &dyn Host) -> u64 {
-    let size = |message: &str| {
-        let value = host.attribute(&[message, "size"]).and_then(|value| value.try_into().ok());
-        value.map_or(0, i64::from_le_bytes).try_into().unwrap_or(0_u64)
-    };
-    match of {
-        Traffic::Both => size("request").saturating_add(size("response")),
-        Traffic::Request => size("request"),
-        Traffic::Response => size("response"),
     }
 }
 
@@ -297,14 +270,16 @@ impl RateLimit {
         let outcomes = std::mem::take(&mut decision.outcomes);
         let step = match (decision.refusal, self.mode) {
             (Some(refusal), Mode::Enforce) => self.refuse(refusal, &decision, self.known(cx), cx),
-            (Some(refusal), Mode::Shadow) => pass_over(refusal, &decision, self.known(cx), cx),
+            (Some(refusal), Mode::Shadow) => {
+                Step::Continue(pass_over(refusal, &decision, self.known(cx), cx))
+            }
             (None, _) => {
                 cx.host.count("enforcer.ratelimit.allowed", 1);
-                let step = match decision.passed_over {
+                let edits = match decision.passed_over {
                     Some(refusal) => pass_over(refusal, &decision, self.known(cx), cx),
-                    None => Step::proceed(),
+                    None => Edits::default(),
                 };
-                self.tell(exchange, &decision, step, cx)
+                Step::Continue(self.tell(exchange, &decision, edits, cx))
             }
         };
         Settled { wants, outcomes, then: Ok(step) }
@@ -331,29 +306,30 @@ impl RateLimit {
         Step::Respond(Response { identity, ..fault.respond_to(cx.request_headers(), self.errors) })
     }
 
-    /// Has the response say what is left, where it should.
-    fn tell(&self, exchange: &mut Exchange, decision: &Decision<'_>, step: Step, cx: &Cx<'_>) -> Step {
-        if !self.headers.on_allowed || decision.counted.is_empty() {
-            return step;
+    /// Has the response say what is left, where it should, and asks for what it says of costs.
+    fn tell(&self, exchange: &mut Exchange, decision: &Decision<'_>, edits: Edits, cx: &Cx<'_>) -> Edits {
+        let tells = self.headers.on_allowed && !decision.counted.is_empty();
+        if tells {
+            exchange.fields = answer::fields(&decision.counted, self.headers, cx.host.now());
         }
-        exchange.fields = answer::fields(&decision.counted, self.headers, cx.host.now());
-        match step {
-            Step::Continue(edits) => {
-                let next = Some(Next { response_head: true, ..Next::default() });
-                Step::Continue(Edits { next, ..edits })
-            }
-            other => other,
+        let edits = match charge::reads_body(&exchange.charges, cx) {
+            true => edits.set("accept-encoding", "identity"),
+            false => edits,
+        };
+        if !tells && !charge::reads_response(&exchange.charges) {
+            return edits;
         }
+        Edits { next: Some(Next { response_head: true, ..Next::default() }), ..edits }
     }
 }
 
 /// Lets a request pass that is over a limit which does not bind.
-fn pass_over(refusal: Refusal, decision: &Decision<'_>, identity: Identity, cx: &Cx<'_>) -> Step {
+fn pass_over(refusal: Refusal, decision: &Decision<'_>, identity: Identity, cx: &Cx<'_>) -> Edits {
     cx.host.count("enforcer.ratelimit.shadow", 1);
     let line = format_args!("ratelimit: would refuse ({}) by `{}`", refusal.detail(), decision.by);
     cx.host.log(LogLevel::Info, line);
     let identity = Some(Identity { fault: refusal.detail().into(), ..identity });
-    Step::Continue(Edits { identity, ..Edits::default() })
+    Edits { identity, ..Edits::default() }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use enforcer_core::{
     headers::HeaderMap,
     host::Host,
     identity::{Called, Caller, Identity},
+    net,
 };
 
 use crate::{config::Part, counters};
@@ -28,19 +29,13 @@ impl<'a> Request<'a> {
         called: &'a Called,
         identity: Option<&'a Identity>,
     ) -> Self {
-        let caller = identity.map(|identity| &*identity.caller).filter(|caller| !caller.issuer.is_empty());
+        let caller = identity.map(|identity| &*identity.caller).filter(|caller| caller.is_known());
         Self { host, headers, called, caller, address: OnceCell::new() }
     }
 
     /// The client's address, as Envoy trusts it. IPv4 in an IPv6 address is IPv4.
     pub fn address(&self) -> Option<IpAddr> {
-        *self.address.get_or_init(|| {
-            let address = self.host.attribute(&["source", "address"])?;
-            let text = std::str::from_utf8(&address).ok()?;
-            let (ip, _port) = text.rsplit_once(':')?;
-            let ip = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip);
-            ip.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
-        })
+        *self.address.get_or_init(|| net::client(self.host))
     }
 
     /// A part as conditions see it.
@@ -343,6 +338,17 @@ mod tests {
             assert_eq!(anonymous.key(&[Part::Api, part]), None);
         }
         assert!(anonymous.key(&[Part::Header("x-a".into())]).is_some(), "absent counts as empty");
+        let nobody = Identity { fault: "none".into(), ..Identity::default() };
+        assert_eq!(World(anonymous.0, anonymous.1, Some(nobody)).key(&[Part::Consumer]), None);
+    }
+
+    #[test]
+    fn who_has_no_issuer_is_somebody_all_the_same() {
+        let mut world = world(&[]);
+        let key = Caller { consumer: "acme".into(), application: "shop".into(), ..Caller::default() };
+        world.2 = Some(Identity { caller: identity::Part::new(key), ..Identity::default() });
+        assert_eq!(world.value(&Part::Subscription).as_deref(), Some("shop:pets:1"));
+        assert!(world.key(&[Part::Consumer]).is_some() && world.key(&[Part::User]).is_none());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use enforcer_core::{config::ConfigError, mode::Mode};
 
 use crate::{
-    config::{Api, Callers, Condition, Level, Part, Policy, RateLimitConfig, TierFrom},
+    config::{Api, Callers, Condition, CostSource, Level, Part, Policy, RateLimitConfig, TierFrom},
     parts::{Request, is_of_caller},
     tiers::{Allowances, Tiers},
 };
@@ -57,6 +57,9 @@ pub fn check_identified(config: &mut RateLimitConfig) -> Result<(), ConfigError>
         true => Err(ConfigError::at(path, NOBODY)),
         false => Ok(()),
     })?;
+    if let Some((path, _)) = costs(config).into_iter().next() {
+        return Err(ConfigError::at(path, NOBODY));
+    }
     match config.policies.iter().position(about_callers) {
         Some(index) => Err(ConfigError::at(format!("policies[{index}]"), NOBODY)),
         None => Ok(()),
@@ -78,7 +81,7 @@ impl Looks {
     pub fn of(config: &mut RateLimitConfig) -> Self {
         let tiers = |api: &Api| api.tier.is_some() || api.operations.iter().any(|one| one.tier.is_some());
         let mut looks = Self {
-            at_callers: config.policies.iter().any(about_callers),
+            at_callers: config.policies.iter().any(about_callers) || !costs(config).is_empty(),
             at_called: config.apis.iter().any(tiers),
             at_addresses: false,
         };
@@ -99,7 +102,7 @@ fn about_callers(policy: &Policy) -> bool {
 
 /// The claims that a configuration looks at, each with where.
 pub fn claims(config: &RateLimitConfig) -> Vec<(String, String)> {
-    let mut claims = Vec::new();
+    let mut claims = costs(config);
     parts(&mut config.clone(), &mut |path, part| {
         if let Part::Claim(name) = part {
             claims.push((path, name.clone()));
@@ -113,6 +116,21 @@ pub fn claims(config: &RateLimitConfig) -> Vec<(String, String)> {
         }
     }
     claims
+}
+
+/// The claims that name costs, each with where.
+fn costs(config: &RateLimitConfig) -> Vec<(String, String)> {
+    let mut costs = Vec::new();
+    for (name, tier) in &config.tiers {
+        let groups = tier.groups.iter().enumerate();
+        let groups = groups.map(|(index, group)| (format!("tiers.{name}.groups[{index}]"), &group.cost));
+        for (path, cost) in [(format!("tiers.{name}"), &tier.cost)].into_iter().chain(groups) {
+            if let Some(CostSource::Claim(claim)) = cost.as_ref().map(|cost| &cost.from) {
+                costs.push((format!("{path}.cost.from"), claim.clone()));
+            }
+        }
+    }
+    costs
 }
 
 type Visit<'v> = dyn FnMut(String, &mut Part) -> Result<(), ConfigError> + 'v;

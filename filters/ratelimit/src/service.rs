@@ -19,7 +19,7 @@ use enforcer_core::{
 use crate::{
     config::{OnFailure, Service},
     counters::{Counters, Place},
-    lease::{Grant, MILLISECOND},
+    lease::{Account, Grant, MILLISECOND},
     rate::Rate,
 };
 
@@ -37,6 +37,8 @@ pub struct Desk {
     config: Service,
     /// What this worker has asked for, by the keys' ids.
     asked: HashMap<u32, Asked>,
+    /// What requests have cost and the service is being told, likewise.
+    debts: HashMap<u32, Debt>,
     /// Keys that requests of this worker wait for.
     awaited: Vec<(Place, Rate)>,
     failing: Slot,
@@ -50,6 +52,16 @@ struct Asked {
     batch: u32,
     /// Milliseconds of the monotonic clock.
     sent: u64,
+}
+
+/// What requests have cost beside the hits that they took.
+#[derive(Debug, Clone)]
+pub struct Debt {
+    pub place: Place,
+    pub rate: Rate,
+    pub descriptor: Message,
+    /// What the service has not been told yet.
+    pub owed: u64,
 }
 
 /// Hits that are to be asked for.
@@ -67,6 +79,7 @@ impl Desk {
             filter,
             config,
             asked: HashMap::new(),
+            debts: HashMap::new(),
             awaited: Vec::new(),
             failing: Slot::new(1, filter, "service"),
         }
@@ -135,6 +148,51 @@ impl Desk {
         }
     }
 
+    /// Tells the service what a request has cost, after what it is being told already.
+    pub fn owe(&mut self, debt: Debt, cx: &mut Cx<'_>) {
+        match self.debts.get_mut(&debt_id(debt.place)) {
+            Some(others) => others.owed = others.owed.saturating_add(debt.owed),
+            None => self.pay(debt, cx),
+        }
+    }
+
+    /// Debts of one key go one after the other: whatever comes meanwhile goes together.
+    fn pay(&mut self, debt: Debt, cx: &mut Cx<'_>) {
+        if self.is_failing(cx.host) {
+            return cx.host.count("enforcer.ratelimit.service.lost", 1);
+        }
+        let hits = u32::try_from(debt.owed).unwrap_or(u32::MAX);
+        cx.host.count("enforcer.ratelimit.service.asked", 1);
+        let id = debt_id(debt.place);
+        let message = wire::request(&self.config.domain, [&debt.descriptor], hits);
+        cx.ask(FetchKey { filter: self.filter, id }, self.call(message));
+        self.debts.insert(id, Debt { owed: 0, ..debt });
+    }
+
+    /// Takes in the answer to a debt. A service that has not so much left may count nothing of it.
+    fn on_paid(
+        &mut self,
+        debt: Debt,
+        answer: Result<&[u8], CalloutError>,
+        counters: &Counters,
+        cx: &mut Cx<'_>,
+    ) {
+        match self.read(answer, cx.host).map(|reply| reply.status(0)) {
+            Some(wire::Status { over, remaining, reset }) if over || remaining == Some(0) => {
+                let now = millis(cx.host.monotonic());
+                let exhaust = |account: &mut Account| account.exhaust(reset.map(millis), now);
+                if counters.lease(cx.host, debt.place, &debt.rate, exhaust).is_err() {
+                    cx.host.count("enforcer.ratelimit.service.lost", 1);
+                }
+            }
+            Some(_) => {}
+            None => cx.host.count("enforcer.ratelimit.service.lost", 1),
+        }
+        if debt.owed > 0 {
+            self.pay(debt, cx);
+        }
+    }
+
     /// Has requests wait for hits on these keys; one of them is what to wait for.
     pub fn await_all(&mut self, keys: &[(Place, Rate)], cx: &mut Cx<'_>) -> Option<FetchKey> {
         for (place, rate) in keys {
@@ -172,6 +230,9 @@ impl Desk {
         counters: &Counters,
         cx: &mut Cx<'_>,
     ) {
+        if let Some(debt) = self.debts.remove(&id) {
+            return self.on_paid(debt, answer, counters, cx);
+        }
         let Some(Asked { place, rate, batch, sent }) = self.asked.remove(&id) else { return };
         let now = millis(cx.host.monotonic());
         let grant = self.read(answer, cx.host).map(|reply| {
@@ -232,6 +293,11 @@ impl Desk {
             timeout: self.timeout(),
         }
     }
+}
+
+/// Whose debt: another name than that of the hits of the same key.
+fn debt_id(place: Place) -> u32 {
+    !place.id()
 }
 
 /// A time on the monotonic clock, in milliseconds.

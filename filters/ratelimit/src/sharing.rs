@@ -1,4 +1,6 @@
 //! Quotas that several Envoys share: where one is counted, and what came of it.
+//!
+//! Of a shared cost, each request takes one as of a quota; the rest is owed when it is over.
 
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use crate::{
     policies::Applied,
     rate::{Rate, Standing},
     service::{Desk, Want, millis, wire},
-    tiers::{Limit, Limits},
+    tiers::{Kind, Limit, Limits},
 };
 
 /// A quota that is that of several Envoys, and a request's key of it.
@@ -57,6 +59,9 @@ impl RateLimit {
             Heard::Failure => failed(desk, sought),
             Heard::Nothing if desk.is_failing(request.host) => failed(desk, sought),
             Heard::Nothing => {
+                if let Some(wait) = self.spent(sought, request) {
+                    return wait;
+                }
                 // Counted as if there were enough, so that what is limited here is looked at before anybody is asked.
                 decision.questions.push(self.descriptor(sought, request));
                 enough(&sought.quota.rate)
@@ -71,6 +76,20 @@ impl RateLimit {
         }
     }
 
+    /// Whether the service had nothing left for what earlier requests have cost: it may not count what is too much, and
+    /// then says that there is something left.
+    fn spent(&self, sought: &Sought<'_>, request: &Request<'_>) -> Option<Shared> {
+        let binding = sought.quota.stops && !sought.applied.shadow;
+        if sought.quota.kind != Kind::Cost || !binding {
+            return None;
+        }
+        let now = millis(request.host.monotonic());
+        match self.account(sought, request, |account| account.spent(now)) {
+            Ok(wait) => wait.map(|wait| Shared::There { outcome: nothing_left(wait), hit: false }),
+            Err(Contended) => Some(Shared::Contended),
+        }
+    }
+
     /// Spends a hit that is held here, and has more asked for in time.
     fn leased(
         &self,
@@ -81,20 +100,15 @@ impl RateLimit {
         decision: &mut Decision<'_>,
     ) -> Result<Shared, Contended> {
         let now = millis(request.host.monotonic());
-        let outcome = |left: u32, reset: u64, over: Option<u64>| {
-            let standing = Standing { remaining: left.into(), reset: Duration::from_millis(reset) };
-            Outcome { standing, over: over.map(Duration::from_millis) }
-        };
         Ok(match self.account(sought, request, |account| account.take(now))? {
             lease::Taken::Hit { left, reset, low } => {
                 if low && !desk.is_failing(request.host) {
                     self.want(desk, sought, request, decision)?;
                 }
-                Shared::There { outcome: outcome(left, reset, None), hit: true }
+                let standing = Standing { remaining: left.into(), reset: Duration::from_millis(reset) };
+                Shared::There { outcome: Outcome { standing, over: None }, hit: true }
             }
-            lease::Taken::Spent { wait } => {
-                Shared::There { outcome: outcome(0, wait, Some(wait)), hit: false }
-            }
+            lease::Taken::Spent { wait } => Shared::There { outcome: nothing_left(wait), hit: false },
             lease::Taken::Wait | lease::Taken::Empty
                 if matches!(heard, Heard::Failure) || desk.is_failing(request.host) =>
             {
@@ -144,7 +158,7 @@ impl RateLimit {
     }
 
     /// The limit as the service is told it.
-    fn descriptor(&self, sought: &Sought<'_>, request: &Request<'_>) -> Message {
+    pub(crate) fn descriptor(&self, sought: &Sought<'_>, request: &Request<'_>) -> Message {
         let Sought { applied, limits, quota, .. } = sought;
         let mut parts =
             vec![("policy".to_owned(), applied.name.to_owned()), ("tier".to_owned(), limits.name.clone())];
@@ -165,6 +179,11 @@ fn failed(desk: &Desk, sought: &Sought<'_>) -> Shared {
         OnFailure::Open => enough(&sought.quota.rate),
         OnFailure::Closed => Shared::Closed,
     }
+}
+
+fn nothing_left(wait: u64) -> Outcome {
+    let wait = Duration::from_millis(wait);
+    Outcome { standing: Standing { remaining: 0, reset: wait }, over: Some(wait) }
 }
 
 fn enough(rate: &Rate) -> Shared {

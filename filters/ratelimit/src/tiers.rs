@@ -1,12 +1,13 @@
 //! Allowances by name.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use enforcer_core::{config::ConfigError, units::Span};
 
 use crate::{
     condition::All,
-    config::{Algorithm, Bandwidth, Condition, Group, Period, Quota, Tier, Traffic},
+    config::{self, Algorithm, Bandwidth, Condition, Group, Period, Quota, Tier, Traffic},
+    cost::Cost,
     counters::digest,
     parts::Request,
     rate::Rate,
@@ -56,8 +57,10 @@ pub struct Limits {
     pub name: String,
     /// Goes into the key: whoever gets other limits begins anew.
     pub tag: u64,
-    /// Quota, burst, bandwidth.
+    /// Quota, cost, burst, bandwidth.
     pub all: Vec<Limit>,
+    /// Where the cost is found, if there is a limit of it.
+    pub cost: Option<Arc<Cost>>,
 }
 
 /// One of a tier's limits.
@@ -73,6 +76,7 @@ pub struct Limit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     Quota,
+    Cost,
     Burst,
     Bandwidth(Traffic),
 }
@@ -94,6 +98,11 @@ impl Tiers {
         Ok(Self(compiled.collect::<Result<_, ConfigError>>()?))
     }
 
+    /// Whether there are limits of costs that a response names.
+    pub fn read_responses(&self) -> bool {
+        self.0.values().any(Allowances::reads_responses)
+    }
+
     pub fn get(&self, name: &str) -> Option<&Allowances> {
         self.0.get(name)
     }
@@ -110,21 +119,27 @@ impl Tiers {
 
 impl Allowances {
     fn new(name: &str, tier: Tier, algorithm: Algorithm) -> Result<Self, ConfigError> {
-        let Tier { quota, burst, bandwidth, stop_on_quota, groups } = tier;
-        let limits = |place: &str, quota, burst, bandwidth| {
-            let all = all(quota, burst, bandwidth, algorithm, stop_on_quota)?;
+        let Tier { quota, burst, bandwidth, cost, stop_on_quota, groups } = tier;
+        let limits = |place: &str, group: Group| {
+            let all = all(&group, algorithm, stop_on_quota)?;
             let tag = digest(format!("{name}/{place}/{all:?}").as_bytes());
             let name = if place.is_empty() { name.to_owned() } else { format!("{name}/{place}") };
-            Ok::<_, ConfigError>(Limits { name, tag, all })
+            let cost = group.cost.as_ref().map(|cost| Cost::new(cost).map_err(|error| error.under("cost")));
+            Ok::<_, ConfigError>(Limits { name, tag, all, cost: cost.transpose()?.map(Arc::new) })
         };
-        let otherwise = limits("", quota, burst, bandwidth)?;
-        let groups = groups.into_iter().enumerate().map(|(index, group)| {
-            let Group { when, quota, burst, bandwidth } = group;
+        let otherwise = limits("", Group { when: Vec::new(), quota, burst, bandwidth, cost })?;
+        let groups = groups.into_iter().enumerate().map(|(index, mut group)| {
             let at = |error: ConfigError| error.under(&format!("groups[{index}]"));
-            let when = conditions(when).map_err(at)?;
-            Ok((when, limits(&index.to_string(), quota, burst, bandwidth).map_err(at)?))
+            let when = conditions(std::mem::take(&mut group.when)).map_err(at)?;
+            Ok((when, limits(&index.to_string(), group).map_err(at)?))
         });
         Ok(Self { groups: groups.collect::<Result<_, ConfigError>>()?, otherwise })
+    }
+
+    /// Whether any of its limits is one of costs that a response names.
+    pub fn reads_responses(&self) -> bool {
+        let all = self.groups.iter().map(|(_, limits)| limits).chain([&self.otherwise]);
+        all.filter_map(|limits| limits.cost.as_ref()).any(|cost| cost.comes_later())
     }
 
     /// What holds for a request: the first group whose conditions hold, else the tier itself.
@@ -142,23 +157,18 @@ pub fn conditions(when: Vec<Condition>) -> Result<All, ConfigError> {
     All::new(when).map_err(|error| error.under("when"))
 }
 
-fn all(
-    quota: Option<Quota>,
-    burst: Option<Quota>,
-    bandwidth: Option<Bandwidth>,
-    algorithm: Algorithm,
-    stop_on_quota: bool,
-) -> Result<Vec<Limit>, ConfigError> {
-    let requests = |quota: Quota| (quota.requests, quota.per);
+fn all(group: &Group, algorithm: Algorithm, stop_on_quota: bool) -> Result<Vec<Limit>, ConfigError> {
+    let Group { quota, burst, bandwidth, cost, .. } = group;
+    let requests = |quota: &Quota| (quota.requests, quota.per);
+    let units = |cost: &config::Cost| (cost.units, cost.per);
+    let bytes = |bandwidth: &Bandwidth| (bandwidth.bytes.bytes(), bandwidth.per);
+    let traffic = bandwidth.map(|bandwidth| bandwidth.of).unwrap_or_default();
+    // What several Envoys can share is first.
     let limits = [
-        (quota.map(requests), "quota", Kind::Quota, stop_on_quota),
-        (burst.map(requests), "burst", Kind::Burst, true),
-        (
-            bandwidth.map(|bandwidth| (bandwidth.bytes.bytes(), bandwidth.per)),
-            "bandwidth",
-            Kind::Bandwidth(bandwidth.map(|bandwidth| bandwidth.of).unwrap_or_default()),
-            stop_on_quota,
-        ),
+        (quota.as_ref().map(requests), "quota", Kind::Quota, stop_on_quota),
+        (cost.as_ref().map(units), "cost", Kind::Cost, stop_on_quota),
+        (burst.as_ref().map(requests), "burst", Kind::Burst, true),
+        (bandwidth.as_ref().map(bytes), "bandwidth", Kind::Bandwidth(traffic), stop_on_quota),
     ];
     let limits = limits.into_iter().filter_map(|(given, place, kind, stops)| {
         let (limit, per) = given?;

@@ -11,7 +11,7 @@ use enforcer_adapter::source::{Source, parse};
 use serde_json::{Value, json};
 
 use super::bootstrap::{access_log, protocol, tls};
-use super::{BACKEND, Scene};
+use super::{BACKEND, Plugin, Scene};
 use crate::Error;
 
 /// The listener of the example that the filter is attached to.
@@ -70,7 +70,7 @@ impl Attached {
                 let manager = part(listener, MANAGER)?;
                 put(manager, "access_log", json!([access_log()]));
                 put(manager, "forward_client_cert_details", json!("ALWAYS_FORWARD_ONLY"));
-                configure(manager, scene)?;
+                replace(manager, &scene.plugins)?;
                 if scene.tls {
                     put(part(listener, "/filter_chains/0")?, "transport_socket", tls()?);
                 }
@@ -99,18 +99,25 @@ impl Attached {
     }
 }
 
-fn configure(manager: &mut Value, scene: &Scene) -> Result<(), Error> {
-    let is_ours = |filter: &&mut Value| {
+/// Puts the filters of a case in the place of the attached one.
+fn replace(manager: &mut Value, plugins: &[Plugin]) -> Result<(), Error> {
+    let is_ours = |filter: &Value| {
         filter.get("name").and_then(Value::as_str).is_some_and(|name| name.starts_with("enforcer.attached."))
     };
     let filters = items(manager, "/http_filters")?;
-    let filter = filters.iter_mut().find(is_ours).ok_or_else(|| missing("filter"))?;
-    let config = part(filter, "/typed_config/config")?;
-    *part(config, "/root_id")? = json!(scene.root_id);
-    *part(config, "/configuration/value")? = json!(scene.configuration.to_string());
-    *part(config, "/root_id")? = json!(scene.root_id);
-    *part(config, "/vm_config/code/local/filename")? = json!(scene.wasm);
+    let place = filters.iter().position(is_ours).ok_or_else(|| missing("filter"))?;
+    let attached = filters.remove(place);
+    let ours = plugins.iter().map(|plugin| configured(attached.clone(), plugin));
+    filters.splice(place..place, ours.collect::<Result<Vec<_>, _>>()?);
     Ok(())
+}
+
+fn configured(mut filter: Value, plugin: &Plugin) -> Result<Value, Error> {
+    let config = part(&mut filter, "/typed_config/config")?;
+    *part(config, "/root_id")? = json!(plugin.root_id);
+    *part(config, "/configuration/value")? = json!(plugin.configuration.to_string());
+    *part(config, "/vm_config/code/local/filename")? = json!(plugin.wasm);
+    Ok(filter)
 }
 
 fn is_attached(cluster: &Value) -> bool {

@@ -6,16 +6,17 @@ use std::net::SocketAddr;
 use enforcer_testbed::Keys;
 use serde_json::{Value, json};
 
-use super::{BACKEND, Scene};
+use super::{BACKEND, Plugin, Scene};
 use crate::Error;
 
 /// The name of the one listener.
 pub(super) const LISTENER: &str = "cases";
 
-/// One listener, the filter, and a cluster for each service. Everything that Envoy could do for the
+/// One listener, the filters, and a cluster for each service. Everything that Envoy could do for the
 /// filters is left out: paths are not normalised, so that the filters' own care is what is tested.
 pub(super) fn bootstrap(scene: &Scene, services: &BTreeMap<String, SocketAddr>) -> Result<Value, Error> {
-    let mut listener = listener(LISTENER, &[wasm_filter(&scene.root_id, scene), router()]);
+    let filters = scene.plugins.iter().map(|plugin| wasm_filter(&plugin.root_id, plugin));
+    let mut listener = listener(LISTENER, &filters.chain([router()]).collect::<Vec<_>>());
     let chain = listener.pointer_mut("/filter_chains/0").and_then(Value::as_object_mut);
     if let (true, Some(chain)) = (scene.tls, chain) {
         chain.insert("transport_socket".to_owned(), tls()?);
@@ -53,23 +54,23 @@ pub(super) fn router() -> Value {
     })
 }
 
-pub(super) fn wasm_filter(name: &str, scene: &Scene) -> Value {
+pub(super) fn wasm_filter(name: &str, plugin: &Plugin) -> Value {
     json!({
         "name": name,
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
             "config": {
                 "name": name,
-                "root_id": scene.root_id,
+                "root_id": plugin.root_id,
                 "failure_policy": "FAIL_RELOAD",
                 "configuration": {
                     "@type": "type.googleapis.com/google.protobuf.StringValue",
-                    "value": scene.configuration.to_string(),
+                    "value": plugin.configuration.to_string(),
                 },
                 "vm_config": {
                     "vm_id": "enforcer",
                     "runtime": "envoy.wasm.runtime.v8",
-                    "code": { "local": { "filename": scene.wasm } },
+                    "code": { "local": { "filename": plugin.wasm } },
                 },
             },
         },

@@ -11,10 +11,11 @@ use serde_json::Value;
 use super::attached::{self, Attached};
 use super::{
     Answered, BACKEND, Behaviour, Exchanges, GARBAGE, Host, INTERNAL, LimitService, Scene, Stage,
-    WireRequest, bootstrap, huge, refused,
+    WireRequest, bootstrap, huge, packed, refused,
 };
 use crate::Error;
 use crate::format::{Answer, HostKind};
+use crate::packing::Packing;
 
 /// How long the access log may lag behind an answer.
 const LOG_LIMIT: Duration = Duration::from_secs(5);
@@ -26,19 +27,20 @@ const NEVER: Duration = Duration::from_secs(120);
 pub(crate) struct EnvoyHost {
     binary: EnvoyBinary,
     version: Version,
+    packing: Packing,
     /// The configuration that cases are put into; without it, one that holds nothing else.
     attached: Option<Attached>,
 }
 
 impl EnvoyHost {
-    pub(crate) fn new(binary: EnvoyBinary) -> Result<Self, Error> {
+    pub(crate) fn new(binary: EnvoyBinary, packing: Packing) -> Result<Self, Error> {
         let version = binary.version()?;
-        Ok(Self { binary, version, attached: None })
+        Ok(Self { binary, version, packing, attached: None })
     }
 
     /// With the configuration of somebody else, to which the filter was attached.
     pub(crate) fn attached(binary: EnvoyBinary) -> Result<Self, Error> {
-        Ok(Self { attached: Some(Attached::new()?), ..Self::new(binary)? })
+        Ok(Self { attached: Some(Attached::new()?), ..Self::new(binary, Packing::AsWritten)? })
     }
 
     fn bootstrap(&self, scene: &Scene, services: &BTreeMap<String, SocketAddr>) -> Result<String, Error> {
@@ -55,9 +57,13 @@ impl Host for EnvoyHost {
         if self.attached.is_some() { HostKind::Attached } else { HostKind::Envoy }
     }
 
+    fn packing(&self) -> Packing {
+        self.packing
+    }
+
     fn name(&self) -> String {
         let attached = if self.attached.is_some() { " (attached)" } else { "" };
-        format!("envoy {}{attached}", self.version)
+        format!("envoy {}{attached}{}", self.version, packed(self.packing))
     }
 
     fn start(&self, scene: &Scene) -> Result<Box<dyn Stage>, Error> {
@@ -273,10 +279,9 @@ impl Service {
 
 fn reply(behaviour: &Behaviour) -> Reply {
     let well = |reply: Reply| match &behaviour.document {
-        Some(document) => {
-            let reply = reply.header("content-type", "application/json").body(document);
-            behaviour.headers.iter().fold(reply, |reply, (name, value)| reply.header(name, value))
-        }
+        Some(document) => behaviour
+            .document_headers()
+            .fold(reply.body(document), |reply, (name, value)| reply.header(name, value)),
         None => reply,
     };
     match &behaviour.answer {

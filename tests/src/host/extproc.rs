@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,9 +12,10 @@ use enforcer_harness::Level;
 use enforcer_testbed::{EnvoyBinary, Received, Version};
 
 use super::envoy::{EnvoyStage, addresses, services};
-use super::{Behaviour, Exchanges, Host, Scene, Stage, WireRequest, bootstrap, kgateway};
+use super::{Behaviour, Exchanges, Host, Plugin, Scene, Stage, WireRequest, bootstrap, kgateway};
 use crate::Error;
 use crate::format::HostKind;
+use crate::packing::Packing;
 
 /// How long the server may take to hear that Envoy is done with a request.
 const END_LIMIT: Duration = Duration::from_secs(5);
@@ -54,19 +54,23 @@ impl ExtProcHost {
     }
 }
 
-/// The filter under the name of its authority, and where every service is.
+/// The filter under its authority, and where every service is.
 fn config(scene: &Scene, services: &BTreeMap<String, SocketAddr>) -> Config {
     let cluster = |(name, address): (&String, &SocketAddr)| {
         (name.clone(), Cluster { url: format!("http://{address}"), ca_file: None })
     };
-    let filter = Filter {
-        module: Path::new(&scene.wasm).canonicalize().unwrap_or_else(|_| scene.wasm.clone()),
-        root_id: scene.root_id.clone(),
+    let filter = |plugin: &Plugin| Filter {
+        module: plugin.wasm.canonicalize().unwrap_or_else(|_| plugin.wasm.clone()),
+        root_id: plugin.root_id.clone(),
         allow_on_headers_stop_iteration: false,
-        configuration: scene.configuration.clone(),
+        configuration: plugin.configuration.clone(),
     };
     Config {
-        filters: BTreeMap::from([(scene.root_id.clone(), filter)]),
+        filters: scene
+            .plugins
+            .iter()
+            .map(|plugin| (kgateway::AUTHORITY.to_owned(), filter(plugin)))
+            .collect(),
         clusters: services.iter().map(cluster).collect(),
         limits: Limits::default(),
     }
@@ -75,6 +79,11 @@ fn config(scene: &Scene, services: &BTreeMap<String, SocketAddr>) -> Config {
 impl Host for ExtProcHost {
     fn kind(&self) -> HostKind {
         HostKind::ExtProc
+    }
+
+    /// One filter is one module: several are the bundle.
+    fn packing(&self) -> Packing {
+        Packing::AsWritten
     }
 
     fn name(&self) -> String {

@@ -12,10 +12,11 @@ use enforcer_testbed::{Fields, Received};
 use super::wire::WireBody;
 use super::{
     Answered, BACKEND, Behaviour, Exchanges, GARBAGE, Host, INTERNAL, LimitService, Scene, Stage,
-    WireRequest, huge,
+    WireRequest, huge, packed,
 };
 use crate::Error;
 use crate::format::{Answer, HostKind};
+use crate::packing::Packing;
 
 /// How long a client waits for its answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -25,22 +26,26 @@ const TICK: Duration = Duration::from_millis(10);
 /// The proxy-wasm host on wasmtime.
 pub(crate) struct HarnessHost {
     kind: HostKind,
+    packing: Packing,
     modules: Mutex<BTreeMap<PathBuf, Module>>,
 }
 
 impl HarnessHost {
-    pub(crate) fn new(kind: HostKind) -> Self {
-        Self { kind, modules: Mutex::default() }
+    pub(crate) fn new(kind: HostKind, packing: Packing) -> Self {
+        Self { kind, packing, modules: Mutex::default() }
     }
 
     fn builder(&self, scene: &Scene) -> Result<Builder, Error> {
+        let [plugin] = scene.plugins.as_slice() else {
+            return Err(Error::Case("the harness runs one filter, not a chain of them".into()));
+        };
         let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
-        let module = match modules.get(&scene.wasm) {
+        let module = match modules.get(&plugin.wasm) {
             Some(module) => module.clone(),
             None => {
                 let module =
-                    Module::from_file(&scene.wasm).map_err(|error| Error::Case(error.to_string()))?;
-                modules.entry(scene.wasm.clone()).or_insert(module).clone()
+                    Module::from_file(&plugin.wasm).map_err(|error| Error::Case(error.to_string()))?;
+                modules.entry(plugin.wasm.clone()).or_insert(module).clone()
             }
         };
         let builder = match self.kind {
@@ -48,10 +53,10 @@ impl HarnessHost {
             _ => Harness::builder(&module),
         };
         let builder = builder
-            .name(&scene.root_id)
-            .root_id(&scene.root_id)
+            .name(&plugin.root_id)
+            .root_id(&plugin.root_id)
             .vm_id("enforcer")
-            .plugin_config(&scene.configuration)
+            .plugin_config(&plugin.configuration)
             .workers(scene.workers)
             .failure_policy(FailurePolicy::FailReload)
             .log_level(Level::Debug);
@@ -65,9 +70,13 @@ impl Host for HarnessHost {
         self.kind
     }
 
+    fn packing(&self) -> Packing {
+        self.packing
+    }
+
     fn name(&self) -> String {
         let lacking = if self.kind == HostKind::Rust { " without verify_signature" } else { "" };
-        format!("harness{lacking}")
+        format!("harness{lacking}{}", packed(self.packing))
     }
 
     fn start(&self, scene: &Scene) -> Result<Box<dyn Stage>, Error> {
@@ -93,7 +102,7 @@ impl Stage for HarnessStage {
 
     fn change(&mut self, service: &str, behaviour: &Behaviour) -> Result<(), Error> {
         if service == BACKEND {
-            self.harness.set_backend(backend(&behaviour.answer)?);
+            self.harness.set_backend(backend(behaviour)?);
         } else {
             self.harness.upstream(service).set(upstream(behaviour));
         }
@@ -231,8 +240,7 @@ fn upstream(behaviour: &Behaviour) -> Upstream {
         return grpc_upstream(limits, &behaviour.answer);
     }
     let document = behaviour.document.as_deref().unwrap_or_default();
-    let mut headers = vec![("content-type", "application/json")];
-    headers.extend(behaviour.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+    let headers: Vec<_> = behaviour.document_headers().collect();
     let well = |status| Upstream::reply(status, &headers, document);
     match &behaviour.answer {
         Answer::Ok => well(200),
@@ -264,12 +272,18 @@ fn grpc_upstream(limits: LimitService, answer: &Answer) -> Upstream {
     }
 }
 
-fn backend(answer: &Answer) -> Result<Backend, Error> {
-    Ok(match answer {
-        Answer::Ok => Backend::default(),
+fn backend(behaviour: &Behaviour) -> Result<Backend, Error> {
+    let well = |backend: Backend| match &behaviour.document {
+        Some(document) => behaviour
+            .document_headers()
+            .fold(backend.body(document), |backend, (name, value)| backend.header(name, value)),
+        None => backend,
+    };
+    Ok(match &behaviour.answer {
+        Answer::Ok => well(Backend::default()),
         Answer::Body(body) => Backend::default().body(body),
-        Answer::Status(status) => Backend::status(*status),
-        Answer::Slow(time) => Backend::default().after(time.duration()),
+        Answer::Status(status) => well(Backend::status(*status)),
+        Answer::Slow(time) => well(Backend::default().after(time.duration())),
         other => return Err(Error::Case(format!("the harness has no backend that does `{other:?}`"))),
     })
 }

@@ -3,11 +3,16 @@
 
 use std::net::SocketAddr;
 
+use enforcer_ratelimit::config::{Bodies, RateLimitConfig};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::bootstrap::{self, cluster, listener, router, tls};
 use super::{BACKEND, Scene};
 use crate::Error;
+
+/// `grpcService.authority` of the extension: which filter runs.
+pub(super) const AUTHORITY: &str = "enforcer";
 
 /// kgateway's name for the cluster of the Service `enforcer`, port 9000, in the namespace `apis`.
 const SERVER: &str = "kube_apis_enforcer_9000";
@@ -30,7 +35,7 @@ const ATTRIBUTES: [&str; 9] = [
 
 /// One listener, one route, and the extension that runs the scene's filter.
 pub(super) fn bootstrap(scene: &Scene, backend: SocketAddr, server: SocketAddr) -> Result<Value, Error> {
-    let filters = [disabling(), extension(&scene.root_id), router()];
+    let filters = [disabling(), extension(bodies(scene)), router()];
     let mut listener = listener(bootstrap::LISTENER, &filters);
     if let (true, Some(chain)) = (scene.tls, listener.pointer_mut("/filter_chains/0")) {
         super::attached::put(chain, "transport_socket", tls()?);
@@ -65,13 +70,32 @@ fn disabling() -> Value {
     })
 }
 
-fn extension(authority: &str) -> Value {
+/// As `enforcer build -t kgateway` asks for them.
+fn bodies(scene: &Scene) -> Bodies {
+    let ratelimit = scene.plugins.iter().filter_map(|plugin| match plugin.root_id.as_str() {
+        "ratelimit" => Some(&plugin.configuration),
+        _ => plugin.configuration.get("ratelimit"),
+    });
+    let config = ratelimit.filter_map(|json| RateLimitConfig::deserialize(json).ok()).next();
+    config.as_ref().map(RateLimitConfig::bodies).unwrap_or_default()
+}
+
+fn extension(bodies: Bodies) -> Value {
+    let body = |sent| if sent { "FULL_DUPLEX_STREAMED" } else { "NONE" };
+    let trailers = |sent| if sent { "SEND" } else { "SKIP" };
     let processor = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor",
-        "grpc_service": { "envoy_grpc": { "cluster_name": SERVER, "authority": authority } },
+        "grpc_service": { "envoy_grpc": { "cluster_name": SERVER, "authority": AUTHORITY } },
         "failure_mode_allow": false,
         "message_timeout": "30s",
-        "processing_mode": { "request_header_mode": "SEND", "response_header_mode": "SEND" },
+        "processing_mode": {
+            "request_header_mode": "SEND",
+            "request_body_mode": body(bodies.request),
+            "request_trailer_mode": trailers(bodies.request),
+            "response_header_mode": "SEND",
+            "response_body_mode": body(bodies.response),
+            "response_trailer_mode": trailers(bodies.response),
+        },
         "request_attributes": ATTRIBUTES,
     });
     let enabled = json!({ "single_predicate": {

@@ -25,6 +25,7 @@ pub(crate) use wire::{WireBody, WireRequest};
 
 use crate::Error;
 use crate::format::{Answer, HostKind};
+use crate::packing::Packing;
 
 /// The name of the service that requests end at.
 pub(crate) const BACKEND: &str = "backend";
@@ -44,6 +45,9 @@ fn huge() -> String {
 pub(crate) trait Host: Send + Sync {
     fn kind(&self) -> HostKind;
 
+    /// How it packs the filters of files.
+    fn packing(&self) -> Packing;
+
     /// How the summary calls it: `envoy 1.40.0`.
     fn name(&self) -> String;
 
@@ -58,13 +62,20 @@ pub(crate) trait Host: Send + Sync {
 /// What a host starts with.
 #[derive(Clone, Debug)]
 pub(crate) struct Scene {
-    pub(crate) wasm: PathBuf,
-    pub(crate) root_id: String,
-    pub(crate) configuration: Value,
+    /// In the order in which requests pass them.
+    pub(crate) plugins: Vec<Plugin>,
     pub(crate) workers: usize,
     /// Clients come by TLS.
     pub(crate) tls: bool,
     pub(crate) services: BTreeMap<String, Behaviour>,
+}
+
+/// A module and the filter in it that runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Plugin {
+    pub(crate) wasm: PathBuf,
+    pub(crate) root_id: String,
+    pub(crate) configuration: Value,
 }
 
 impl Scene {
@@ -84,6 +95,15 @@ pub(crate) struct Behaviour {
     /// It is a rate limit service, which speaks gRPC.
     pub(crate) limits: Option<LimitService>,
     pub(crate) answer: Answer,
+}
+
+impl Behaviour {
+    /// The header fields of the document. It is JSON unless they say otherwise.
+    fn document_headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let kind =
+            (!self.headers.contains_key("content-type")).then_some(("content-type", "application/json"));
+        kind.into_iter().chain(self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    }
 }
 
 /// Running filters with the world around them.
@@ -136,6 +156,15 @@ pub(crate) struct Answered {
     pub(crate) identity: Option<String>,
     /// `%FILTER_STATE(wasm.enforcer_event:PLAIN)%`.
     pub(crate) event: Option<String>,
+}
+
+/// What the summary says of a host that packs filters otherwise than files do.
+fn packed(packing: Packing) -> &'static str {
+    match packing {
+        Packing::AsWritten => "",
+        Packing::Bundled => " (bundled)",
+        Packing::Separate => " (separate)",
+    }
 }
 
 /// What is in the log when a virtual machine has died: Envoy's words, the SDK's, the harness's, and the ext_proc server's.

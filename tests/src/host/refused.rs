@@ -51,7 +51,8 @@ fn name(index: usize) -> String {
 }
 
 fn named(name: &str, scene: &Scene) -> Value {
-    let mut listener = listener(name, &[wasm_filter(name, scene), router()]);
+    let filters = scene.plugins.iter().map(|plugin| wasm_filter(name, plugin));
+    let mut listener = listener(name, &filters.chain([router()]).collect::<Vec<_>>());
     put(&mut listener, "@type", json!("type.googleapis.com/envoy.config.listener.v3.Listener"));
     listener
 }

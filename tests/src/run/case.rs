@@ -12,8 +12,9 @@ use super::Outcome;
 use crate::Error;
 use crate::check::{self, Observed};
 use crate::format::{Case, CaseFile, Expect, Request, Service, Step, Values};
-use crate::host::{BACKEND, Behaviour, Host, LimitService, Scene, Stage, WireBody, WireRequest};
+use crate::host::{BACKEND, Behaviour, Host, LimitService, Plugin, Scene, Stage, WireBody, WireRequest};
 use crate::keys::{self, Key};
+use crate::packing::{Packed, Packing};
 use crate::template::{self, Names};
 use crate::tokens::{TokenSpec, latin1};
 
@@ -80,7 +81,7 @@ fn run_case(
     case: &Case,
     shared: &mut Option<Actors>,
 ) -> Result<Outcome, Error> {
-    if let Some(outcome) = left_out(host, case) {
+    if let Some(outcome) = left_out(host, file, case) {
         return Ok(outcome);
     }
     let differences = if is_alone(file, case) {
@@ -95,10 +96,13 @@ fn run_case(
     Ok(judged(differences))
 }
 
-fn left_out(host: &dyn Host, case: &Case) -> Option<Outcome> {
+fn left_out(host: &dyn Host, file: &CaseFile, case: &Case) -> Option<Outcome> {
+    // What is refused by one filter of several is refused whole.
+    let parted = host.packing() == Packing::Separate && !case.refused.is_empty();
+    let runs = case.runs_on(host.kind()) && host.packing().concerns(file) && !parted;
     match &case.skip {
         Some(reason) => Some(Outcome::Skipped(reason.clone())),
-        None => (!case.runs_on(host.kind())).then_some(Outcome::Elsewhere),
+        None => (!runs).then_some(Outcome::Elsewhere),
     }
 }
 
@@ -108,15 +112,25 @@ fn judged(differences: Vec<String>) -> Outcome {
 
 /// The outcomes of cases whose configurations must be refused, all of them on one start of the host.
 fn refuse(host: &dyn Host, file: &CaseFile, cases: &[&Case]) -> Result<Vec<Outcome>, Error> {
-    let asked = cases.iter().filter(|case| left_out(host, case).is_none());
+    let asked = cases.iter().filter(|case| left_out(host, file, case).is_none());
     let scenes: Vec<Scene> = asked
-        .map(|case| scene(file, case.configuration.as_ref().unwrap_or(&file.configuration), &case.services))
+        .map(|case| {
+            scene(
+                host.packing(),
+                file,
+                case.configuration.as_ref().unwrap_or(&file.configuration),
+                &case.services,
+            )
+        })
         .collect::<Result<_, _>>()?;
     let mut logs = Vec::new().into_iter();
     if !scenes.is_empty() {
-        logs = host.refusals(&scene(file, &file.configuration, &BTreeMap::new())?, &scenes)?.into_iter();
+        logs = host
+            .refusals(&scene(host.packing(), file, &file.configuration, &BTreeMap::new())?, &scenes)?
+            .into_iter();
     }
-    let outcome = |case: &&Case| left_out(host, case).or_else(|| Some(judged(unlike(case, logs.next()?))));
+    let outcome =
+        |case: &&Case| left_out(host, file, case).or_else(|| Some(judged(unlike(case, logs.next()?))));
     Ok(cases.iter().filter_map(outcome).collect())
 }
 
@@ -126,20 +140,23 @@ fn unlike(case: &Case, log: Option<String>) -> Vec<String> {
     missing.map(|text| format!("refused without `{text}`:\n{log}")).collect()
 }
 
-fn scene(file: &CaseFile, configuration: &Value, own: &BTreeMap<String, Service>) -> Result<Scene, Error> {
+fn scene(
+    packing: Packing,
+    file: &CaseFile,
+    configuration: &Value,
+    own: &BTreeMap<String, Service>,
+) -> Result<Scene, Error> {
     let names = CaseNames::new(file, SystemTime::now());
     let mut services = BTreeMap::<_, Behaviour>::new();
     for (name, service) in file.services.iter().chain(own) {
         change(services.entry(name.clone()).or_default(), service, &names)?;
     }
-    Ok(Scene {
-        wasm: module(&file.module)?,
-        root_id: file.root_id.as_ref().unwrap_or(&file.module).clone(),
-        configuration: template::json(configuration, &names)?,
-        workers: file.workers,
-        tls: file.tls,
-        services,
-    })
+    let plugin = |Packed { module: name, root_id, configuration }| {
+        Ok(Plugin { wasm: module(&name)?, root_id, configuration })
+    };
+    let packed = packing.pack(file, template::json(configuration, &names)?).into_iter();
+    let plugins = packed.map(plugin).collect::<Result<_, Error>>()?;
+    Ok(Scene { plugins, workers: file.workers, tls: file.tls, services })
 }
 
 fn change(behaviour: &mut Behaviour, service: &Service, names: &CaseNames<'_>) -> Result<(), Error> {
@@ -188,7 +205,12 @@ struct Actors {
 
 impl Actors {
     fn gather(host: &dyn Host, file: &CaseFile, case: &Case) -> Result<Self, Error> {
-        let scene = scene(file, case.configuration.as_ref().unwrap_or(&file.configuration), &case.services)?;
+        let scene = scene(
+            host.packing(),
+            file,
+            case.configuration.as_ref().unwrap_or(&file.configuration),
+            &case.services,
+        )?;
         let mut world = scene.services.clone();
         world.insert(BACKEND.to_owned(), Behaviour::default());
         Ok(Self { stage: host.start(&scene)?, world, received: BTreeMap::new(), counters: BTreeMap::new() })
