@@ -1,5 +1,7 @@
 //! `auth.client_certificates`: whose certificates are known, and what listeners have to do for it.
 
+mod imports;
+
 use std::path::{Path, PathBuf};
 
 use enforcer_auth::{
@@ -16,8 +18,11 @@ use crate::{
 
 /// The files of certificates, which lie beside `enforcer.yaml` unless their paths say otherwise.
 pub fn files(settings: &Settings, folder: &Path) -> impl Iterator<Item = PathBuf> {
-    let known = settings.auth.client_certificates.iter().flat_map(|certificates| &certificates.known);
-    known.filter_map(|known| known.file.as_deref()).map(|file| folder.join(file))
+    let certificates = settings.auth.client_certificates.iter();
+    certificates.flat_map(|certificates| {
+        let known = certificates.known.iter().filter_map(|known| known.file.as_ref());
+        known.chain(&certificates.imports).map(|file| folder.join(file))
+    })
 }
 
 /// Client certificates as the filter is configured with them.
@@ -57,6 +62,10 @@ pub fn resolve(
     for (index, one) in certificates.known.iter().enumerate() {
         let view = view.descend(["known", index.to_string().as_str()]);
         known.extend(findings.take(resolve_one(one, folder, view)));
+    }
+    for (index, file) in certificates.imports.iter().enumerate() {
+        let view = view.descend(["imports", index.to_string().as_str()]);
+        known.extend(imports::read((&folder.join(file), file), view, model, findings));
     }
     Some(ClientCertificates { from: certificates.from.clone(), verified, known })
 }

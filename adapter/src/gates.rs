@@ -49,8 +49,14 @@ pub fn resolve(
 /// The files that settings name.
 pub fn files(auth: &Auth, folder: &Path) -> Vec<PathBuf> {
     let keys = auth.backend_token.iter().flat_map(|token| &token.keys);
-    keys.map(|key| folder.join(&key.file)).collect()
+    keys.flat_map(|key| [&key.file].into_iter().chain(&key.certificate))
+        .map(|file| folder.join(file))
+        .collect()
 }
+
+const MAKE_KEY: &str = "make a key: `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`";
+const MAKE_CERTIFICATE: &str =
+    "make a certificate: `openssl req -x509 -key KEY -subj /CN=gateway`, or leave it out";
 
 struct Gates<'a, F> {
     file: View<'a>,
@@ -82,15 +88,24 @@ impl<F: FnMut(&Url) -> String> Gates<'_, F> {
     fn backend_token(&mut self, setting: &BackendToken, folder: &Path) -> Option<config::BackendToken> {
         let mut keys = Vec::with_capacity(setting.keys.len());
         for (index, key) in setting.keys.iter().enumerate() {
-            let path = folder.join(&key.file);
-            let place =
-                self.file.descend(["auth", "backend_token", "keys", &index.to_string(), "file"]).place();
-            let text = read_text(&path).map_err(|error| {
-                Diagnostic::error(format!("`{}` cannot be read: {error}", path.display()))
-                    .at(place)
-                    .help("make a key: `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`")
-            });
-            keys.push(json!({"kid": key.kid, "private_key": self.findings.take(text)?}));
+            let at = index.to_string();
+            let mut read = |name: &str, file: &str, help: &str| {
+                let path = folder.join(file);
+                let text = read_text(&path).map_err(|error| {
+                    Diagnostic::error(format!("`{}` cannot be read: {error}", path.display()))
+                        .at(self.file.descend(["auth", "backend_token", "keys", &at, name]).place())
+                        .help(help)
+                });
+                self.findings.take(text)
+            };
+            let private_key = read("file", &key.file, MAKE_KEY)?;
+            let certificate =
+                key.certificate.as_ref().map(|file| read("certificate", file, MAKE_CERTIFICATE));
+            let mut told = json!({"kid": key.kid, "private_key": private_key});
+            if let (Some(certificate), Some(members)) = (certificate, told.as_object_mut()) {
+                members.insert("certificate".to_owned(), certificate?.into());
+            }
+            keys.push(told);
         }
         let mut value = serde_json::to_value(setting).ok()?;
         value.as_object_mut()?.insert("keys".to_owned(), Value::Array(keys));

@@ -50,6 +50,8 @@ pub struct Gateway {
     pub auth: AuthConfig,
     /// The rate limit filter's configuration, where anything is limited.
     pub ratelimit: Option<RateLimitConfig>,
+    /// What Envoy's own filter limits, in its place.
+    pub native_limits: Option<RateLimitConfig>,
     /// The analytics filter's configuration, if there is to be one.
     pub analytics: Option<AnalyticsConfig>,
     /// Servers that hold issuers' keys, each with the cluster that reaches it.
@@ -113,6 +115,7 @@ impl Gateway {
             model: ApiModel { apis },
             auth: AuthConfig::deserialize(json!({"issuers": []})).ok()?,
             ratelimit: None,
+            native_limits: None,
             analytics: None,
             key_servers: Vec::new(),
             event_servers: Vec::new(),
@@ -282,7 +285,13 @@ impl Gateway {
             *server = Some((name.clone(), url.clone()));
             name
         };
-        self.ratelimit = limits::configure(&self.model, &self.settings, file, &mut cluster, findings);
+        let limits = limits::configure(&self.model, &self.settings, file, &mut cluster, findings);
+        if self.settings.limits.native {
+            self.auth.publish = limits.as_ref().map(envoy::native::published).unwrap_or_default();
+            self.native_limits = limits;
+        } else {
+            self.ratelimit = limits;
+        }
     }
 
     fn configure_analytics(&mut self, file: View<'_>, findings: &mut Diagnostics) {

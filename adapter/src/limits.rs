@@ -14,6 +14,7 @@ use enforcer_ratelimit::{
 
 use crate::{
     diagnostic::{Diagnostic, Diagnostics, suggest},
+    envoy::native,
     model::{Api, ApiModel, NamedTier},
     settings::{LimitService, Settings},
     source::View,
@@ -52,6 +53,13 @@ pub(crate) fn configure(
         && let Err(error) = RateLimit::new(config.clone(), Capabilities::default())
     {
         findings.push(refused(&error, model, file));
+    }
+    if limits.native && !findings.failed() {
+        for problem in native::problems(&config) {
+            let place = file.descend(steps(&problem.path)).place();
+            let help = "leave out `limits.native`, or what is named";
+            findings.push(Diagnostic::error(problem.to_string()).at(place).help(help));
+        }
     }
     let limits_nothing = config.apis.is_empty() && config.policies.is_empty() && config.blocked.is_empty();
     (!limits_nothing).then_some(config)

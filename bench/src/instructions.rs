@@ -1,4 +1,4 @@
-//! WebAssembly instructions of one request through auth.wasm: the same on every machine, so a test can hold them.
+//! WebAssembly instructions of one request: the same on every machine, so a test can hold them.
 
 use std::{
     collections::BTreeMap,
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, UNIX_EPOCH},
 };
 
-use enforcer_harness::{Harness, Module, Request};
+use enforcer_harness::{Harness, Module, Request, Upstream, Vm};
 use enforcer_testbed::{Alg, Keys};
 use serde_json::{Value, json};
 
@@ -22,6 +22,8 @@ pub type Instructions = BTreeMap<String, u64>;
 
 /// Caches, tables and ids of metrics are filled by then.
 const WARM_UP: usize = 4;
+/// Events of one batch.
+const BATCH: u64 = 100;
 /// What Envoy adds to the client's headers.
 const ADDED: [(&str, &str); 4] = [
     ("x-forwarded-for", "127.0.0.1"),
@@ -30,11 +32,18 @@ const ADDED: [(&str, &str); 4] = [
     ("x-request-id", "c8a1f0de-4e6b-4d0c-9d6c-5b0a7d2f9e31"),
 ];
 
-/// Measures a module. The host checks RS256 and ES256, so that checking them costs no instructions.
-pub fn measure(auth: &Path) -> Result<Instructions> {
+/// Measures the modules in a folder.
+pub fn measure(modules: &Path) -> Result<Instructions> {
+    let mut measured = Instructions::new();
+    measure_auth(&modules.join("auth.wasm"), &mut measured)?;
+    measure_analytics(&modules.join("analytics.wasm"), &mut measured)?;
+    Ok(measured)
+}
+
+/// The host checks RS256 and ES256, so that checking them costs no instructions.
+fn measure_auth(auth: &Path, measured: &mut Instructions) -> Result<()> {
     let module = Module::metered(auth)?;
     let keys = Keys::shared()?;
-    let mut measured = Instructions::new();
     for (name, algorithm, cache, open) in [
         ("operation without a token", Alg::RS256, true, true),
         ("known token", Alg::RS256, true, false),
@@ -48,13 +57,7 @@ pub fn measure(auth: &Path) -> Result<Instructions> {
         let now = UNIX_EPOCH.checked_add(envoy.wall_clock()).ok_or("the harness's clock is out of range")?;
         let token =
             claims(keys.token().alg(algorithm), 0).at(now).expires_in(Duration::from_secs(3600)).sign()?;
-        let mut ask = || {
-            let request = HEADERS.iter().chain(&ADDED).fold(
-                Request::get("/service0/v1/resource3/7f3a91c2").host("127.0.0.1"),
-                |request, (name, value)| request.header(name, value),
-            );
-            envoy.request(request.bearer(&token))
-        };
+        let mut ask = || envoy.request(request().bearer(&token));
         (0..WARM_UP).for_each(|_| drop(ask()));
         let outcome = ask();
         if outcome.status() != 200 {
@@ -62,24 +65,76 @@ pub fn measure(auth: &Path) -> Result<Instructions> {
         }
         measured.insert(name.to_owned(), outcome.instructions());
     }
-    Ok(measured)
+    Ok(())
+}
+
+/// Requests of which an event or a count is made: each has its part of a batch, and of what runs between requests.
+fn measure_analytics(analytics: &Path, measured: &mut Instructions) -> Result<()> {
+    let module = Module::metered(analytics)?;
+    let otlp = json!({"sinks": [{"otlp": {"cluster": "collector", "batch": BATCH}}]});
+    for (name, set) in [("metrics", json!({"metrics": {}})), ("event by OTLP", otlp)] {
+        let configuration = with(api(&json!({})), &set);
+        let envoy = Harness::builder(&module).root_id("analytics").plugin_config(configuration);
+        let mut envoy = envoy.cluster("collector", Upstream::reply(200, &[], "{}")).start()?;
+        let mut batch = || {
+            for _ in 0..BATCH {
+                drop(envoy.request(request()));
+            }
+            envoy.advance(Duration::from_secs(2));
+            envoy.instructions(Vm::Worker(0))
+        };
+        let warm = batch();
+        let spent = batch().saturating_sub(warm);
+        measured.insert(name.to_owned(), spent.div_euclid(BATCH));
+    }
+    Ok(())
+}
+
+fn request() -> Request {
+    HEADERS
+        .iter()
+        .chain(&ADDED)
+        .fold(Request::get("/service0/v1/resource3/7f3a91c2").host("127.0.0.1"), |request, (name, value)| {
+            request.header(name, value)
+        })
 }
 
 /// Ten operations that ask for a scope, as the adapter configures them.
 fn configuration(key: &Value, cache: bool, open: bool) -> Value {
     let security = if open { json!([]) } else { json!([{"jwt": {"scopes": {"all_of": [SCOPE]}}}]) };
+    with(
+        api(&json!({"security": security})),
+        &json!({
+            "issuers": [{"issuer": ISSUER, "jwks": {"inline": {"keys": [key]}}}],
+            "token_cache": if cache { "4MiB" } else { "0B" },
+            "verification_budget": 1_000_000,
+        }),
+    )
+}
+
+/// Ten operations of one API, each with these members too.
+fn api(members: &Value) -> Value {
     let operations = (0..5).flat_map(|resource| {
         let operation = |id: &str, path: String| {
-            json!({"id": format!("{id}{resource}"), "path": path, "methods": ["GET"], "security": security})
+            let operation = json!({"id": format!("{id}{resource}"), "path": path, "methods": ["GET"]});
+            with(operation, members)
         };
         let list = format!("/resource{resource}");
         [operation("get", format!("{list}/{{id}}")), operation("list", list)]
     });
     let operations: Vec<Value> = operations.collect();
-    json!({
-        "issuers": [{"issuer": ISSUER, "jwks": {"inline": {"keys": [key]}}}],
-        "apis": [{"name": "Service 0", "version": "v1", "base_path": "/service0/v1", "operations": operations}],
-        "token_cache": if cache { "4MiB" } else { "0B" },
-        "verification_budget": 1_000_000,
-    })
+    json!({"apis": [{
+        "name": "Service 0",
+        "version": "v1",
+        "base_path": "/service0/v1",
+        "operations": operations,
+    }]})
+}
+
+/// An object with further members.
+fn with(mut object: Value, members: &Value) -> Value {
+    if let (Some(object), Some(members)) = (object.as_object_mut(), members.as_object()) {
+        object.extend(members.clone());
+    }
+    object
 }

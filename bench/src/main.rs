@@ -102,7 +102,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         None => Vec::new(),
     };
     let costs = startup::measure(&configurations(&rows), &envoy, if arguments.quick { 1 } else { 5 })?;
-    let instructions = instructions::measure(&auth)?;
+    let instructions = instructions::measure(&arguments.modules)?;
     let corpus = if arguments.quick { None } else { corpus::measure(&adapter)? };
     let bytes = startup::size(&auth)?;
     let table = Table(&measured);

@@ -146,6 +146,10 @@ mod tests {
         backend.answer(Reply::slow(Duration::from_secs(60)));
         let hasty = client.timeout(Duration::from_millis(50));
         assert!(hasty.send(&Request::get("/")).unwrap_err().is_timeout());
+        backend.answer(Reply::dripping(Duration::from_secs(60)).body("ab"));
+        assert!(hasty.send(&Request::get("/")).unwrap_err().is_timeout());
+        backend.answer(Reply::dripping(Duration::from_millis(1)).body("ab"));
+        assert_eq!(client.send(&Request::get("/")).unwrap().body, b"ab");
     }
 
     #[test]

@@ -36,6 +36,7 @@ mod process;
 mod server;
 mod tls;
 mod token;
+mod verify;
 mod world;
 
 pub use client::{Connection, RawClient, Request, Response};
@@ -53,4 +54,5 @@ pub use process::Process;
 pub use server::{Received, Reply};
 pub use tls::Certified;
 pub use token::{TokenBuilder, base64url};
+pub use verify::{check_signature, token_part};
 pub use world::World;

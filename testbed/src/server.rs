@@ -34,6 +34,7 @@ pub struct Reply {
     pub(crate) body: Option<Vec<u8>>,
     pub(crate) trailers: Option<Fields>,
     pub(crate) delay: Duration,
+    pub(crate) pace: Duration,
     pub(crate) reset: bool,
 }
 
@@ -45,6 +46,7 @@ impl Default for Reply {
             body: None,
             trailers: None,
             delay: Duration::ZERO,
+            pace: Duration::ZERO,
             reset: false,
         }
     }
@@ -59,6 +61,11 @@ impl Reply {
     /// The server's own answer after a pause.
     pub fn slow(delay: Duration) -> Self {
         Self { delay, ..Self::default() }
+    }
+
+    /// The server's own answer: its head at once, then a byte of the body each time so long has passed.
+    pub fn dripping(pace: Duration) -> Self {
+        Self { pace, ..Self::default() }
     }
 
     /// Closes the connection without a byte of an answer.
@@ -222,7 +229,25 @@ fn serve(connection: &TcpStream, shared: &Shared) -> std::io::Result<()> {
         if reply.reset {
             return Ok(());
         }
-        writer.write_all(&reply.to_wire(method))?;
+        let wire = reply.to_wire(method);
+        if reply.pace.is_zero() {
+            writer.write_all(&wire)?;
+        } else {
+            drip(writer, &wire, reply.pace)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes an answer's head, and then its body byte by byte.
+fn drip(mut writer: &TcpStream, wire: &[u8], pace: Duration) -> std::io::Result<()> {
+    const END: &[u8] = b"\r\n\r\n";
+    let end = wire.windows(END.len()).position(|window| window == END);
+    let (head, body) = wire.split_at(end.map_or(wire.len(), |end| end.saturating_add(END.len())));
+    writer.write_all(head)?;
+    for byte in body {
+        std::thread::sleep(pace);
+        writer.write_all(std::slice::from_ref(byte))?;
     }
     Ok(())
 }

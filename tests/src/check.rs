@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use enforcer_testbed::{Fields, Received};
+use enforcer_testbed::{Fields, Received, check_signature, token_part};
 use serde_json::Value;
 
 use crate::Error;
@@ -10,8 +10,6 @@ use crate::delivered;
 use crate::format::{Deliveries, Expect, Field, Last, Seen};
 use crate::host::{Answered, Exchanges, tells_of_a_crash};
 use crate::template::{self, Names};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 /// What happened in one step.
 #[derive(Debug, Default)]
@@ -22,6 +20,8 @@ pub(crate) struct Observed {
     /// The same since the case began.
     pub(crate) totals: BTreeMap<String, u64>,
     pub(crate) fetches: BTreeMap<String, usize>,
+    /// The key sets that the gateway has published, by their paths.
+    pub(crate) key_sets: BTreeMap<String, Value>,
     /// What services received since the case began.
     pub(crate) received: BTreeMap<String, Vec<Received>>,
     pub(crate) log: Vec<String>,
@@ -47,7 +47,7 @@ pub(crate) fn differences(
     }
     found.invariants(&observed.exchanges);
     if let Some(seen) = &expect.backend {
-        found.backend(seen, &observed.exchanges.received, names)?;
+        found.backend(seen, observed, names)?;
     }
     for (name, expected) in &expect.counters {
         found.same(&format!("counter `{name}`"), expected, &grown(&observed.counters, name));
@@ -158,7 +158,8 @@ impl Differences {
         Ok(())
     }
 
-    fn backend(&mut self, seen: &Seen, received: &[Received], names: &impl Names) -> Result<(), Error> {
+    fn backend(&mut self, seen: &Seen, observed: &Observed, names: &impl Names) -> Result<(), Error> {
+        let received = &observed.exchanges.received;
         if received.is_empty() {
             self.0.push("the backend received nothing".into());
         }
@@ -175,10 +176,19 @@ impl Differences {
             self.fields("header at the backend", &seen.headers, &got.headers, names)?;
             for (name, claims) in &seen.tokens {
                 let token = got.headers.all(name).next().map(latin1).unwrap_or_default();
-                let payload = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+                let payload = token_part(&token, 1);
                 let payload = payload.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
                 let what = format!("token in `{name}` at the backend");
                 self.subset(&what, &template::json(claims, names)?, &payload);
+            }
+            for (name, path) in &seen.signed_by {
+                let token = got.headers.all(name).next().map(latin1).unwrap_or_default();
+                let key_set = observed.key_sets.get(path).unwrap_or(&Value::Null);
+                if let Err(problem) = check_signature(key_set, &token) {
+                    self.0.push(format!(
+                        "token in `{name}` at the backend, by the keys of `{path}`: {problem}"
+                    ));
+                }
             }
             self.fields("trailer at the backend", &seen.trailers, &got.trailers, names)?;
         }

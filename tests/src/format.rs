@@ -94,6 +94,8 @@ pub(crate) enum Answer {
     Status(u16),
     /// As in `ok`, after this long.
     Slow(Span),
+    /// As in `ok`, but a byte of the body each time so long has passed.
+    Drip(Span),
     /// Never.
     Hang,
     /// The connection is refused.
@@ -217,6 +219,22 @@ pub(crate) struct Request {
     /// What follows the chunks.
     #[serde(default)]
     pub(crate) trailers: BTreeMap<String, Values>,
+}
+
+impl Request {
+    pub(crate) fn get(path: &str) -> Self {
+        Self {
+            method: get(),
+            path: path.to_owned(),
+            host: localhost(),
+            token: None,
+            certificate: None,
+            headers: BTreeMap::new(),
+            body: None,
+            chunks: Vec::new(),
+            trailers: BTreeMap::new(),
+        }
+    }
 }
 
 /// One value or several.

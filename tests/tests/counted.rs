@@ -3,17 +3,24 @@
 #![cfg(test)]
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     env,
     path::PathBuf,
     thread,
     time::{Duration, Instant},
 };
 
+use enforcer_harness::{Harness, Module, Request as Get, Upstream, Vm};
 use enforcer_testbed::{EchoBackend, Envoy, EnvoyBinary, Received, Reply, Request, ReservedPort};
+use opentelemetry_proto::tonic::{
+    collector::logs::v1::ExportLogsServiceRequest,
+    common::v1::any_value::Value as Any,
+    logs::v1::{LogRecord, SeverityNumber},
+};
 use serde_json::{Value, json};
 
 const CLIENTS: usize = 8;
+const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many events a test sends: a multiple of the clients.
@@ -22,14 +29,19 @@ fn events() -> usize {
     wanted.next_multiple_of(CLIENTS)
 }
 
-/// Two workers that answer by themselves and tell a collector on this port.
-fn gateway(queue: &str, collector: u16) -> Option<Envoy> {
-    let binary = EnvoyBinary::find_or_skip().unwrap()?;
+/// Where `make wasm` puts a module.
+fn wasm(name: &str) -> PathBuf {
     let target = env::var("CARGO_TARGET_DIR").map_or_else(|_| "../target".into(), PathBuf::from);
-    let wasm = target.join("wasm32-wasip1/wasm/analytics.wasm").canonicalize();
-    let wasm = wasm.expect("no modules; run `make wasm`");
-    let configuration =
-        json!({"sinks": [{"ndjson": {"cluster": "collector", "interval": "100ms", "queue": queue}}]});
+    let wasm = target.join("wasm32-wasip1/wasm").join(format!("{name}.wasm")).canonicalize();
+    wasm.expect("no modules; run `make wasm`")
+}
+
+/// Two workers that answer by themselves and tell a collector on this port; the sink is of this form.
+fn gateway(form: &str, queue: &str, collector: u16) -> Option<Envoy> {
+    let binary = EnvoyBinary::find_or_skip().unwrap()?;
+    let wasm = wasm("analytics");
+    let sink = json!({"cluster": "collector", "interval": "100ms", "queue": queue});
+    let configuration = json!({"sinks": [{form: sink}]});
     let http = "type.googleapis.com/envoy.extensions.filters.http";
     let ours = json!({"name": "enforcer.analytics", "typed_config": {"@type": format!("{http}.wasm.v3.Wasm"), "config": {
         "root_id": "analytics",
@@ -72,7 +84,8 @@ fn send(envoy: &Envoy, count: usize) {
             scope.spawn(move || {
                 let mut connection = client.connect().unwrap();
                 for _ in 0..count / CLIENTS {
-                    assert_eq!(connection.send(&Request::get("/")).unwrap().status, 200);
+                    let request = Request::get("/").header("traceparent", TRACE);
+                    assert_eq!(connection.send(&request).unwrap().status, 200);
                 }
             });
         }
@@ -109,7 +122,7 @@ fn arrivals(received: &[Received]) -> HashMap<String, usize> {
 fn each_event_arrives_exactly_once() {
     let collector = EchoBackend::start().unwrap();
     collector.answer(Reply::default().body(""));
-    let Some(envoy) = gateway("64MiB", collector.address().port()) else { return };
+    let Some(envoy) = gateway("ndjson", "64MiB", collector.address().port()) else { return };
     let sent = events();
     send(&envoy, sent);
     wait_until_settled(&envoy, sent);
@@ -121,10 +134,52 @@ fn each_event_arrives_exactly_once() {
     );
 }
 
+/// The records of an export, as OpenTelemetry's own definitions read it.
+fn records(received: &Received) -> Vec<LogRecord> {
+    let export: ExportLogsServiceRequest = serde_json::from_slice(&received.body).unwrap();
+    let scopes = export.resource_logs.into_iter().flat_map(|resource| {
+        assert_eq!(resource.resource.unwrap().attributes[0].key, "service.name");
+        resource.scope_logs
+    });
+    let records = scopes.flat_map(|scope| {
+        assert_eq!(scope.scope.unwrap().name, "enforcer.analytics");
+        scope.log_records
+    });
+    records.collect()
+}
+
+fn attribute(record: &LogRecord, name: &str) -> Any {
+    let attribute = record.attributes.iter().find(|attribute| attribute.key == name).unwrap();
+    attribute.value.as_ref().unwrap().value.clone().unwrap()
+}
+
+#[test]
+fn opentelemetrys_own_definitions_read_each_event_exactly_once() {
+    const SENT: usize = 400;
+    let collector = EchoBackend::start().unwrap();
+    collector.answer(Reply::default().body("{}"));
+    let Some(envoy) = gateway("otlp", "8MiB", collector.address().port()) else { return };
+    send(&envoy, SENT);
+    wait_until_settled(&envoy, SENT);
+    let records: Vec<LogRecord> = collector.received().iter().flat_map(records).collect();
+    let mut ids = HashSet::new();
+    for record in &records {
+        assert_eq!(record.severity_number(), SeverityNumber::Info);
+        assert!(record.time_unix_nano > 1_700_000_000_000_000_000, "{record:?}");
+        assert_eq!((record.trace_id.len(), record.span_id.len()), (16, 8));
+        assert_eq!(attribute(record, "proxyResponseCode"), Any::IntValue(200));
+        assert_eq!(attribute(record, "responseCacheHit"), Any::BoolValue(false));
+        assert_eq!(attribute(record, "apiMethod"), Any::StringValue("GET".into()));
+        let Any::StringValue(id) = attribute(record, "correlationId") else { panic!("{record:?}") };
+        ids.insert(id);
+    }
+    assert_eq!((records.len(), ids.len()), (SENT, SENT));
+}
+
 #[test]
 fn what_does_not_arrive_is_counted() {
     let port = ReservedPort::new().unwrap();
-    let Some(envoy) = gateway("256KiB", port.address().port()) else { return };
+    let Some(envoy) = gateway("ndjson", "256KiB", port.address().port()) else { return };
     let sent = events();
     send(&envoy, sent / 2);
     assert!(counter(&envoy, "dropped") > 0, "the queue held everything");
@@ -136,4 +191,29 @@ fn what_does_not_arrive_is_counted() {
     assert_eq!(arrived, counter(&envoy, "acknowledged"));
     assert_eq!(arrived + counter(&envoy, "dropped"), sent);
     assert!(arrived > 0);
+}
+
+/// What the queue's own estimate of events comes to in the memory of the virtual machine.
+#[test]
+fn ten_thousand_events_wait_in_eight_megabytes() {
+    let module = Module::from_file(wasm("analytics")).unwrap();
+    let configuration = json!({
+        "apis": [{"name": "pets", "version": "1.0", "base_path": "/pets"}],
+        "sinks": [{"otlp": {"cluster": "collector"}}],
+    });
+    let envoy = Harness::builder(&module).root_id("analytics").plugin_config(configuration);
+    let mut envoy = envoy.cluster("collector", Upstream::hang()).start().unwrap();
+    let mut ask = |count: usize| {
+        for number in 0..count {
+            let id = format!("8f5b4c7e-0000-4000-8000-{number:012}");
+            let request = Get::get("/pets/7").header("user-agent", "curl/8.5.0").header("x-request-id", &id);
+            assert_eq!(envoy.request(request).status(), 200);
+        }
+        envoy.memory_size(Vm::Worker(0))
+    };
+    let before = ask(1);
+    let grown = ask(10_000).saturating_sub(before);
+    assert!(grown <= 8 << 20, "{grown} bytes");
+    assert_eq!(envoy.counter("enforcer.analytics.enqueued"), 10_001);
+    assert_eq!(envoy.counter("enforcer.analytics.dropped"), 0);
 }

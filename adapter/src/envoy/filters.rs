@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{pretty, typed};
+use super::{native, pretty, typed};
 use crate::{gateway::Gateway, settings::Packing};
 
 /// Name of the auth filter among the HTTP filters.
@@ -81,7 +81,12 @@ pub fn modules(gateway: &Gateway) -> Vec<String> {
 /// What goes before `router` in an Envoy that somebody else configures.
 pub fn http_filters(gateway: &Gateway) -> Vec<Value> {
     let filter = |plugin: Plugin| json!({"name": plugin.name, "typed_config": wasm(gateway, &plugin)});
-    plugins(gateway).into_iter().map(filter).collect()
+    plugins(gateway).into_iter().map(filter).chain(native_limits(gateway)).collect()
+}
+
+/// Envoy's own filter, behind ours: it counts by what the auth filter knows.
+fn native_limits(gateway: &Gateway) -> Option<Value> {
+    gateway.native_limits.as_ref().and_then(native::http_filter)
 }
 
 /// The whole chain of our own listeners, with everything in it.
@@ -101,7 +106,7 @@ pub(super) fn discovered_chain(gateway: &Gateway, config_source: &Value) -> Vec<
             },
         })
     };
-    around(plugins(gateway).into_iter().map(discovered).collect())
+    around(plugins(gateway).into_iter().map(discovered).chain(native_limits(gateway)).collect())
 }
 
 fn around(ours: Vec<Value>) -> Vec<Value> {

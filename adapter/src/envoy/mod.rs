@@ -8,6 +8,7 @@ mod clusters;
 mod cors;
 mod filters;
 mod listeners;
+pub(crate) mod native;
 pub(crate) mod pretty;
 mod routes;
 

@@ -52,6 +52,10 @@ pub fn kgateway(gateway: &Gateway, release: Release) -> Result<Files, Diagnostic
         .at(api.place.clone())
         .help("name one server, whose address has all of them, or speak plain HTTP inside the cluster"));
     }
+    if gateway.native_limits.is_some() {
+        return Err(Diagnostic::error("kgateway's Envoy has no filter for `limits.native`")
+            .help("leave out `limits.native`: the server counts then"));
+    }
     let names = names(&gateway.model.apis);
     let kustomization = json!({
         "apiVersion": "kustomize.config.k8s.io/v1beta1",

@@ -10,17 +10,24 @@ use crate::{
 };
 
 /// Extensions that something here reads.
-const READ: [&str; 9] = [
+const READ: [&str; 11] = [
     "x-wso2-basePath",
     PRODUCTION,
     SANDBOX,
     "x-wso2-endpoints",
     "x-wso2-auth-header",
     "x-wso2-disable-security",
+    MUTUAL,
+    APPLICATION,
     "x-wso2-cors",
     TIER[0],
     TIER[1],
 ];
+
+/// Whether callers need a client certificate.
+pub(super) const MUTUAL: &str = "x-wso2-mutual-ssl";
+/// Whether they need anything else.
+pub(super) const APPLICATION: &str = "x-wso2-application-security";
 
 /// Where requests with production keys go.
 pub(super) const PRODUCTION: &str = "x-wso2-production-endpoints";

@@ -10,7 +10,10 @@ use enforcer_auth::config::KeySource;
 use crate::{
     diagnostic::Diagnostic,
     model::{Access, Alternative},
-    openapi::Reader,
+    openapi::{
+        Reader,
+        extensions::{APPLICATION, MUTUAL},
+    },
     settings::{Need, Settings},
     source::{Place, View},
 };
@@ -42,6 +45,18 @@ pub(super) struct Inherited {
     pub(super) effective: Access,
     /// What would count without `x-wso2-disable-security`.
     declared: Access,
+    certificate: Certificate,
+}
+
+/// What `x-wso2-mutual-ssl` asks for, whatever the schemes do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Certificate {
+    /// Nothing, or one that may be there.
+    Optional,
+    /// A client certificate, beside everything else.
+    Mandatory,
+    /// A client certificate; everything else is welcome.
+    Enough,
 }
 
 /// A scheme that is asked for and cannot be verified: reported once, however many operations use it.
@@ -95,8 +110,34 @@ impl Reader<'_> {
                 Need::Open => Access::open(),
             },
         };
+        let certificate = self.certificate(root)?;
+        let declared = certificate.beside(declared);
         let disabled = self.disabled(root) == Some(true);
-        Some(Inherited { effective: if disabled { Access::open() } else { declared.clone() }, declared })
+        let effective = if disabled { Access::open() } else { declared.clone() };
+        Some(Inherited { effective, declared, certificate })
+    }
+
+    /// `x-wso2-mutual-ssl`, and `optional` of `x-wso2-application-security`, as WSO2's microgateway 3 reads them.
+    fn certificate(&mut self, root: View<'_>) -> Option<Certificate> {
+        let Some(mutual) = root.get(MUTUAL) else { return Some(Certificate::Optional) };
+        let optional = root.get(APPLICATION).and_then(|security| security.get("optional"));
+        let enough = optional.is_some_and(|optional| optional.node.to_json().as_bool() == Some(true));
+        let (problem, help) = match mutual.text() {
+            Some("optional") => return Some(Certificate::Optional),
+            Some("mandatory") if self.context.settings.auth.client_certificates.is_some() => {
+                return Some(if enough { Certificate::Enough } else { Certificate::Mandatory });
+            }
+            Some("mandatory") => (
+                "a client certificate is needed, and none is known",
+                "say in enforcer.yaml which are: `auth: {client_certificates: {imports: [client_certificates.yaml]}}`",
+            ),
+            _ => (
+                "`x-wso2-mutual-ssl` is neither `mandatory` nor `optional`",
+                "write `x-wso2-mutual-ssl: mandatory`",
+            ),
+        };
+        self.findings.push(Diagnostic::error(problem).at(mutual.place()).help(help));
+        None
     }
 
     /// What an operation needs, if it says so; the outer `None` when that cannot be told.
@@ -119,7 +160,7 @@ impl Reader<'_> {
         }
         let access = match (disabled, operation.get("security")) {
             (Some(true), _) => Some(Access::open()),
-            (_, Some(security)) => Some(self.access(security, schemes)?),
+            (_, Some(security)) => Some(api.certificate.beside(self.access(security, schemes)?)),
             // Switched on again below an API that is switched off.
             (Some(false), None) => Some(api.declared.clone()),
             (None, None) => None,
@@ -276,6 +317,24 @@ impl Reader<'_> {
                 .help(format!("write `{name}: [read, write]`, or `{name}: []` for none")),
         );
         None
+    }
+}
+
+impl Certificate {
+    /// What callers need together with it (Choreo Connect's mutual TLS tests). What is open stays open.
+    fn beside(self, Access(ways): Access) -> Access {
+        if self == Self::Optional {
+            return Access(ways);
+        }
+        let enough = (self == Self::Enough && !ways.is_empty()).then(Alternative::anonymous);
+        let mut together: Vec<Alternative> = Vec::new();
+        for way in ways.into_iter().chain(enough) {
+            let way = Alternative { certificate: true, ..way };
+            if !together.contains(&way) {
+                together.push(way);
+            }
+        }
+        Access(together)
     }
 }
 

@@ -124,6 +124,39 @@ fn certificates_are_asked_for_where_the_settings_say_which_are_known() {
 }
 
 #[test]
+fn mutual_tls_is_asked_for_beside_the_rest() {
+    let known = "auth: {client_certificates: {known: []}}";
+    let certificate = Alternative { certificate: true, ..Alternative::default() };
+    let both = |scopes: &[&str]| Alternative { certificate: true, ..token(scopes) };
+    let mandatory = "x-wso2-mutual-ssl: mandatory";
+    let enough = "x-wso2-mutual-ssl: mandatory\nx-wso2-application-security: {security-types: [oauth2], optional: true}";
+    assert_eq!(access(mandatory, "", known), Access(vec![both(&[])]));
+    assert_eq!(
+        access(mandatory, "security: [{oauth: [a]}, {tls: []}]", known),
+        Access(vec![both(&["a"]), certificate.clone()])
+    );
+    assert_eq!(
+        access(mandatory, "security: [{oauth: []}, {}]", known),
+        Access(vec![both(&[]), certificate.clone()])
+    );
+    assert_eq!(access(enough, "", known), Access(vec![both(&[]), certificate]));
+    assert_eq!(access("x-wso2-mutual-ssl: optional", "", known), Access::valid_token());
+    for open in ["security: []", "x-auth-type: None", "x-wso2-disable-security: true"] {
+        assert_eq!(access(enough, open, known), Access::open(), "{open}");
+    }
+    let refused = |extension: &str, settings: &str| {
+        let definition = format!(
+            "{HEAD}servers: [{{url: 'https://x.example.com'}}]\n{extension}\npaths: {{/a: {{get: {{}}}}}}\n"
+        );
+        let (api, findings) = api(&definition, settings);
+        assert!(api.is_none(), "{extension}");
+        format!("{findings:?}")
+    };
+    assert!(refused(mandatory, "").contains("none is known"));
+    assert!(refused("x-wso2-mutual-ssl: true", known).contains("neither `mandatory` nor `optional`"));
+}
+
+#[test]
 fn an_openid_scheme_means_its_own_issuer() {
     let settings =
         "issuers: [{issuer: 'https://staff.example.com/'}, {issuer: 'https://customers.example.com'}]";

@@ -1,6 +1,6 @@
 //! Times as events write them and as people read them; all of them are UTC.
 
-use enforcer_analytics::event::timestamp;
+use enforcer_analytics::json;
 use std::time::Duration;
 
 /// The years that are believed, in milliseconds since the Unix epoch: 2000 to 2100.
@@ -8,7 +8,7 @@ const BELIEVED: std::ops::Range<u64> = 946_684_800_000..4_102_444_800_000;
 
 /// ISO 8601, as in events.
 pub fn iso(millis: u64) -> String {
-    timestamp(Duration::from_millis(millis))
+    json::text(|out| json::timestamp(out, Duration::from_millis(millis)))
 }
 
 /// `2026-01-01 00:00:00`.

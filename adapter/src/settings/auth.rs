@@ -82,7 +82,11 @@ pub struct ClientCertificates {
     #[serde(default)]
     pub verified: bool,
     /// Whose certificates these are.
+    #[serde(default)]
     pub known: Vec<KnownCertificate>,
+    /// Files `client_certificates.yaml` of WSO2's projects, relative to this one: more of them, with API and tier.
+    #[serde(default)]
+    pub imports: Vec<String>,
 }
 
 /// A certificate, by one of `file`, `sha256`, `san` and `subject`, and whom it was given to.

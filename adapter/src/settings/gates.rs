@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use enforcer_auth::config::{Application, OpaPart, RevokedToken, Unavailable};
+use enforcer_auth::config::{Application, Encoding, OpaPart, RevokedToken, Unavailable};
 use enforcer_core::units::{ByteSize, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -102,6 +102,9 @@ pub struct BackendToken {
     /// What precedes the names of WSO2's claims. Absent: `http://wso2.org/claims`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dialect: Option<String>,
+    /// How its parts are written. Absent: `base64url`; `base64` is Choreo Connect's other way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<Encoding>,
     /// How long it is good. Absent: an hour.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Span>,
@@ -128,6 +131,9 @@ pub struct SigningKey {
     /// A file with the key, relative to this one: PKCS #8 in PEM, of P-256, or of RSA for Envoy 1.37 or later. It goes
     /// into the configuration.
     pub file: String,
+    /// A file with a certificate of this key, in PEM: its thumbprint goes into the token as `x5t`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
 }
 
 /// An Open Policy Agent that is asked whether a caller who has shown good credentials may do this.

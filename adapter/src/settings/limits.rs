@@ -27,6 +27,9 @@ pub struct Limits {
     /// Who may not call at all.
     #[serde(default)]
     pub blocked: Vec<Blocked>,
+    /// Envoy's own `local_ratelimit` counts, by what the auth filter knows of callers. What it has not is an error.
+    #[serde(default)]
+    pub native: bool,
     /// Count by policy and level on Envoy's `/stats/prometheus`.
     #[serde(default)]
     pub metrics: bool,

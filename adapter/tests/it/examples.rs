@@ -11,7 +11,7 @@ use std::{
 
 use enforcer_core::protobuf::{Message, Value, fields};
 use enforcer_testbed::{
-    EchoBackend, Envoy, EnvoyBinary, GrpcReply, GrpcServer, Issuer, RawClient, Request, ReservedPort,
+    EchoBackend, Envoy, EnvoyBinary, GrpcReply, GrpcServer, Issuer, RawClient, Reply, Request, ReservedPort,
     Response,
 };
 
@@ -213,6 +213,91 @@ fn rate_limits() {
     let stats = envoy.stats().unwrap();
     assert_eq!(stats["wasmcustom.enforcer.ratelimit.unknown_tier"], 5);
     assert_eq!(stats["wasmcustom.enforcer.ratelimit.refused.blocked"], 1);
+}
+
+#[test]
+fn llm_tokens() {
+    let Some(example) = Example::new("llm-tokens") else { return };
+    let usage = r#"{"choices":[],"usage":{"prompt_tokens":20,"total_tokens":60}}"#;
+    example.backend.answer(Reply::default().header("content-type", "application/json").body(usage));
+    let _envoy = example.follow_the_readme();
+    let ask = |subject: &str| {
+        let token = example.issuer.token().claim("sub", subject).sign().unwrap();
+        example.public(&Request::new("POST", "/v1/chat/completions").bearer(&token)).status
+    };
+    // Said at the end of a stream, or not at all.
+    let stream = |data: &str| Reply::default().header("content-type", "text/event-stream").body(data);
+    example.backend.answer(stream(
+        "data: {\"usage\":null}\n\ndata: {\"usage\":{\"total_tokens\":99}}\n\ndata: [DONE]\n\n",
+    ));
+    assert_eq!([ask("bob"), ask("bob"), ask("bob")], [200, 200, 429]);
+    example.backend.answer(stream("data: {\"usage\":null}\n\ndata: [DONE]\n\n"));
+    assert_eq!([ask("carol"), ask("carol")], [200, 429]);
+}
+
+#[test]
+fn native_limits() {
+    let Some(example) = Example::new("native-limits") else { return };
+    let envoy = example.follow_the_readme();
+    let read = Request::get("/v1/pets");
+    let of = |subject: &str, plan: &str, times: usize| {
+        let token = example.issuer.token().claim("sub", subject).claim("plan", plan).sign().unwrap();
+        let answers = (0..times).map(|_| example.public(&read.clone().bearer(&token)).status);
+        answers.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        of("bob", "a", 3),
+        [200, 200, 429],
+        "each consumer has a bucket, whose tokens are not those of others"
+    );
+    assert_eq!(of("carol", "a", 3), [200, 200, 429]);
+    let stats = envoy.stats().unwrap();
+    assert!(stats.keys().all(|name| !name.contains("enforcer.ratelimit")), "no module of ours counts");
+    assert_eq!(stats["enforcer.http_local_rate_limit.rate_limited"], 4);
+    assert_eq!(example.public(&read).status, 401, "who is not let in is not counted");
+}
+
+#[test]
+fn native_limits_of_every_key() {
+    let Some(example) = Example::new("native-limits") else { return };
+    let settings = fs::read_to_string(example.folder.join("enforcer.yaml")).unwrap();
+    let settings = settings.replace("jwks\"}", "jwks\", claims: [plan]}").replace(
+        "  - {name: user, key: [user], tier: Two}\n",
+        "  - {name: tenant, key: [{header: X-Tenant}], tier: Three}\n  \
+           - {name: plan, key: [{claim: plan}], tier: Two}\n  \
+           - {name: app, key: [client_ip, api, operation, application, subscription, consumer, user, {constant: a}], tier: Four}\n",
+    );
+    let tiers = "  Three: {quota: {requests: 3, per: 1h}}\n  Four: {quota: {requests: 4, per: 1h}}\nlimits:";
+    fs::write(example.folder.join("enforcer.yaml"), settings.replace("limits:", tiers)).unwrap();
+    assert_eq!(
+        example.shell("../../dist/enforcer build petstore.yaml -t envoy -o out"),
+        "wrote out/envoy.yaml\n"
+    );
+    let options = example.binary.options(example.folder.join("out/envoy.yaml"));
+    let _envoy = options.current_dir(&example.folder).start().unwrap();
+    let ask = |path: &str, claims: &[(&str, &str)], tenant: Option<&str>| {
+        let token = example.issuer.token();
+        let token =
+            claims.iter().fold(token, |token, (name, value)| token.claim(name, *value)).sign().unwrap();
+        let request = Request::get(path).bearer(&token);
+        example
+            .public(&tenant.into_iter().fold(request, |request, name| request.header("x-tenant", name)))
+            .status
+    };
+    let pets = |claims: &[(&str, &str)], tenant| ask("/v1/pets", claims, tenant);
+    let of = |plan| [("sub", "bob"), ("plan", plan)];
+    assert_eq!([1, 2, 3].map(|_| pets(&of("a"), Some("one"))), [200, 200, 429]);
+    assert_eq!(pets(&[("sub", "carol"), ("plan", "a")], Some("two")), 429, "it is the plan's");
+    assert_eq!(pets(&of("b"), Some("two")), 200);
+    let erin = [("sub", "erin")];
+    assert_eq!([1, 2, 3, 4].map(|_| pets(&erin, None)), [200, 200, 200, 429], "no plan, no header");
+    assert_eq!(pets(&erin, Some("")), 429, "empty and absent are the same");
+    assert_eq!(pets(&erin, Some("three")), 200);
+    let frank = [("sub", "frank"), ("azp", "app-1")];
+    let tenants = ["f1", "f2", "f3", "f4", "f5"];
+    assert_eq!(tenants.map(|tenant| pets(&frank, Some(tenant))), [200, 200, 200, 200, 429]);
+    let reports = ["r1", "r2", "r3"].map(|tenant| ask("/v1/reports", &erin, Some(tenant)));
+    assert_eq!(reports, [200, 200, 429], "an operation's tier");
 }
 
 #[test]

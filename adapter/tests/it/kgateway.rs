@@ -103,6 +103,10 @@ fn what_it_cannot_write_is_said() {
         "{open}x-wso2-sandbox-endpoints: {{urls: ['http://b']}}\nx-wso2-production-endpoints: {{urls: ['http://a']}}\n"
     );
     assert!(run(&named, &sandboxed).contains("no routes to sandboxes"));
+    let native = format!(
+        "{named}limits: {{native: true, policies: [{{name: all, key: [{{constant: a}}], tier: Bronze}}]}}\n"
+    );
+    assert!(run(&native, open).contains("no filter for `limits.native`"));
     let several = format!(
         "{open}x-wso2-production-endpoints: {{urls: ['https://a.example.com', 'https://b.example.com']}}\n"
     );

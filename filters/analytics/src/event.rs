@@ -7,7 +7,7 @@ use std::{rc::Rc, time::Duration};
 
 use enforcer_core::identity::{Called, Caller, Part};
 
-use crate::{config::Fields, fault::Fault, privacy, unusual::Unusual};
+use crate::{config::Fields, fault::Fault, json, privacy, unusual::Unusual};
 
 /// What stands for something that is not known, as in Choreo Connect.
 pub const UNKNOWN: &str = "UNKNOWN";
@@ -135,7 +135,7 @@ pub enum Value<'a> {
 
 /// Takes the fields of an event, one by one.
 pub trait Visitor {
-    /// `property`: it belongs into `properties`.
+    /// `property`: it belongs into `properties`. A name needs no escaping in JSON.
     fn field(&mut self, name: &str, value: Value<'_>, property: bool);
 }
 
@@ -182,7 +182,7 @@ impl Event {
         let api = self.api.as_deref().unwrap_or(&unknown);
         let claim = |name: &str| known(caller.claims.get(name).map_or("", String::as_str));
         shown.text("eventType", if self.fault.is_some() { "fault" } else { "response" });
-        shown.text("requestTimestamp", &timestamp(self.started));
+        shown.text("requestTimestamp", &json::text(|out| json::timestamp(out, self.started)));
         shown.text("correlationId", known(&self.id));
         shown.text("keyType", caller.claims.get("keytype").map_or("PRODUCTION", |kind| known(kind)));
         shown.text("apiId", &api.id);
@@ -240,7 +240,7 @@ impl Event {
             shown.number("responseFlags", self.flags);
         }
         if let Some((trace, _)) = &self.trace {
-            shown.text("traceId", &hex(trace));
+            shown.text("traceId", &json::text(|out| json::hex(out, trace)));
         }
         shown.number("requestBytes", self.request_bytes);
         shown.number("responseBytes", self.response_bytes);
@@ -328,55 +328,12 @@ fn millis(micros: u64) -> u64 {
     micros.div_euclid(1000)
 }
 
-/// Lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A time since the Unix epoch as ISO 8601 in UTC: `2026-01-01T00:00:00.000Z`.
-pub fn timestamp(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let (days, of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    let (year, month, day) = date(days);
-    let (hour, minute, second) =
-        (of_day.div_euclid(3600), of_day.rem_euclid(3600).div_euclid(60), of_day.rem_euclid(60));
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", time.subsec_millis())
-}
-
-/// Year, month and day of the Gregorian calendar, so many days after 1970-01-01 (Howard Hinnant, "chrono-Compatible
-/// Low-Level Date Algorithms", `civil_from_days`).
-#[expect(
-    clippy::arithmetic_side_effects,
-    reason = "days of 64-bit seconds: far from any end, and no divisor is zero"
-)]
-fn date(days: u64) -> (u64, u64, u64) {
-    let z = days + 719_468;
-    let era = z / 146_097;
-    let day_of_era = z % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
-}
-
 #[cfg(test)]
 mod tests {
     #[cfg(target_arch = "wasm32")]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     use super::*;
-
-    #[test]
-    fn times_are_iso_8601() {
-        let at = |seconds| timestamp(Duration::from_secs(seconds));
-        assert_eq!(at(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(at(951_782_400), "2000-02-29T00:00:00.000Z");
-        assert_eq!(at(1_767_225_599), "2025-12-31T23:59:59.000Z");
-        assert_eq!(timestamp(Duration::from_millis(1_767_225_600_007)), "2026-01-01T00:00:00.007Z");
-        assert!(at(u64::MAX).ends_with('Z'));
-    }
 
     #[test]
     fn every_field_is_listed() {

@@ -178,7 +178,7 @@ fn throttled(level: &str, status: u16) -> Fault {
         "application" => ("APPLICATION_LEVEL_LIMIT_EXCEEDED", catalogue::THROTTLED_APPLICATION),
         "application_burst" => (BURST, catalogue::THROTTLED_APPLICATION_BURST),
         "custom" => ("CUSTOM_POLICY_LIMIT_EXCEEDED", catalogue::THROTTLED_CUSTOM),
-        "contended" => (OTHER, catalogue::THROTTLE_UNAVAILABLE),
+        "contended" | "unanswered" => (OTHER, catalogue::THROTTLE_UNAVAILABLE),
         // Nothing was used up: it is not known who calls.
         "identity_unreadable" => return Fault { kind: Kind::Auth, message: OTHER, code: 900_900 },
         _ => return Fault { kind: Kind::Throttled, message: OTHER, code: status.into() },

@@ -10,6 +10,7 @@ pub mod agent;
 pub mod config;
 pub mod event;
 pub mod fault;
+pub mod json;
 pub mod ledger;
 pub mod metrics;
 pub mod privacy;
@@ -28,7 +29,7 @@ use enforcer_core::{
     config::ConfigError,
     cx::Cx,
     filter::{Background, CallSummary, Capabilities, Event as Happening, Filter, Needs, Step},
-    identity::{Called, Identity, Part},
+    identity::{Called, Caller, Identity, Part},
 };
 
 use crate::{
@@ -58,6 +59,9 @@ pub struct Analytics {
     metrics: Option<Metrics>,
     watch: Option<Watch>,
     agents: Agents,
+    /// What is not known of a call, and who is not known.
+    nothing: Part<Called>,
+    nobody: Part<Caller>,
 }
 
 /// What is remembered of a request until it is over.
@@ -84,6 +88,8 @@ impl Filter for Analytics {
             watch: config.unusual_use.map(Watch::new).transpose()?,
             renderer: Renderer { fields: config.fields, region: config.region },
             agents: Agents::default(),
+            nothing: Part::default(),
+            nobody: Part::default(),
         })
     }
 
@@ -114,11 +120,11 @@ impl Filter for Analytics {
         let details = text(details, LONGEST_TEXT);
         let ending = Ending { status: reading.status, flags: reading.flags, details: &details, identity };
         let fault = ending.fault();
-        let (called, identity) = self.parties(&exchange, identity, cx);
+        let (called, caller) = self.parties(&exchange, identity, cx);
         if let Some(metrics) = &mut self.metrics {
             let call = Call {
                 called: &called,
-                caller: &identity.caller,
+                caller: &caller,
                 method: cx.request_headers().get(":method").unwrap_or_default(),
                 status: reading.status,
                 fault: fault.as_ref(),
@@ -127,7 +133,7 @@ impl Filter for Analytics {
             };
             metrics.count(&call, cx.host);
         }
-        let unusual = self.watch(&called, &identity, &reading, cx);
+        let unusual = self.watch(&called, &caller, &reading, cx);
         if !events {
             return;
         }
@@ -156,9 +162,9 @@ impl Filter for Analytics {
             trace,
             before: exchange.seen.map_or(0, |seen| before(seen, started)),
             api: self.targets.facts(&called),
-            added: self.added(&identity, cx),
+            added: self.added(&caller, cx),
             called,
-            caller: identity.caller,
+            caller,
             ..self.told(&reading, cx)
         };
         self.sinks.take(event, &self.renderer, cx);
@@ -183,9 +189,9 @@ impl Analytics {
         exchange: &Exchange,
         identity: Option<&Identity>,
         cx: &Cx<'_>,
-    ) -> (Part<Called>, Identity) {
+    ) -> (Part<Called>, Part<Caller>) {
         if let Some(identity) = identity {
-            return (identity.called.clone(), identity.clone());
+            return (identity.called.clone(), identity.caller.clone());
         }
         let find = || match exchange.seen {
             Some(_) => None,
@@ -193,20 +199,19 @@ impl Analytics {
             None if self.targets.is_empty() => None,
             None => self.targets.find(cx.request_headers()),
         };
-        let called = exchange.called.clone().or_else(find).unwrap_or_default();
-        (called, Identity::default())
+        let called = exchange.called.clone().or_else(find).unwrap_or_else(|| self.nothing.clone());
+        (called, self.nobody.clone())
     }
 
     /// Whether this call makes its consumer's use unusual.
     fn watch(
         &mut self,
         called: &Called,
-        identity: &Identity,
+        caller: &Caller,
         reading: &Reading<'_>,
         cx: &Cx<'_>,
     ) -> Option<Unusual> {
         let watch = self.watch.as_mut()?;
-        let caller = &identity.caller;
         let call = Use {
             consumer: if caller.consumer.is_empty() { &caller.subject } else { &caller.consumer },
             api: &called.api,
@@ -249,11 +254,11 @@ impl Analytics {
     }
 
     /// The fields that the configuration adds, as far as they are there.
-    fn added(&self, identity: &Identity, cx: &Cx<'_>) -> Box<[(usize, Box<str>)]> {
+    fn added(&self, caller: &Caller, cx: &Cx<'_>) -> Box<[(usize, Box<str>)]> {
         let value = |from: &From| match from {
             From::Header(name) => cx.request_headers().get(name),
             From::ResponseHeader(name) => cx.response_headers().get(name),
-            From::Claim(name) => identity.caller.claims.get(name).map(String::as_bytes),
+            From::Claim(name) => caller.claims.get(name).map(String::as_bytes),
         };
         let added = self.renderer.fields.add.iter().enumerate();
         added.filter_map(|(index, added)| Some((index, text(value(&added.from)?, LONGEST_TEXT)))).collect()

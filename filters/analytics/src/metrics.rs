@@ -8,7 +8,7 @@
 //! becomes `enforcer_requests_total{api="pets",version="1.0",...}` on `/stats/prometheus`. Envoy never forgets a
 //! metric, so there is an end to them: names come from the configuration, everything else from fixed lists.
 
-use std::{collections::HashMap, fmt::Write as _};
+use std::collections::HashMap;
 
 use enforcer_core::{
     config::ConfigError,
@@ -35,6 +35,8 @@ pub const TAGS: [(&str, &str); 7] = [
 /// What a label says that does not apply, and what it says beyond its bounds.
 const NONE: &str = "none";
 const OTHER: &str = "other";
+/// Of a call that is beyond them.
+const BEYOND: &str = ".api=other.version=other.operation=other.method=other";
 
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
 
@@ -86,7 +88,7 @@ impl Metrics {
         name_ending(status, consumer_label(self.consumer.as_ref(), call.caller), fault, &mut self.name);
         if self.requests.len() >= self.max_series && !self.requests.contains_key(&self.name) {
             self.name.clear();
-            let _ = write!(self.name, ".api={OTHER}.version={OTHER}.operation={OTHER}.method={OTHER}");
+            self.name.push_str(BEYOND);
             name_ending(status, OTHER, OTHER, &mut self.name);
         }
         let metric = match self.requests.get(&self.name) {
@@ -142,20 +144,20 @@ fn consumer_label<'a>(class: Option<&'a ConsumerClass>, caller: &Caller) -> &'a 
 
 /// `.status=2xx.consumer=known.fault=none`.
 fn name_ending(status: &str, consumer: &str, fault: &str, name: &mut String) {
-    let _ = write!(name, ".status={status}.consumer=");
+    name.extend([".status=", status, ".consumer="]);
     push_label(consumer, name);
-    let _ = write!(name, ".fault={fault}");
+    name.extend([".fault=", fault]);
 }
 
-/// `.api=pets.version=1.0.operation=list.method=GET`. A String takes everything that is written.
+/// `.api=pets.version=1.0.operation=list.method=GET`.
 fn name_call(called: &Called, method: &str, name: &mut String) {
     for (label, value) in
-        [("api", &called.api), ("version", &called.version), ("operation", &called.operation)]
+        [(".api=", &called.api), (".version=", &called.version), (".operation=", &called.operation)]
     {
-        let _ = write!(name, ".{label}=");
+        name.push_str(label);
         push_label(value, name);
     }
-    let _ = write!(name, ".method={method}");
+    name.extend([".method=", method]);
 }
 
 /// A value as a part of a metric's name: what separates labels, and what Prometheus would escape, becomes `_`.
@@ -163,9 +165,11 @@ fn push_label(value: &str, name: &mut String) {
     if value.is_empty() {
         return name.push_str(NONE);
     }
-    let plain =
-        |c: char| if c.is_ascii_graphic() && !matches!(c, '=' | '"' | '\\' | ':' | '|') { c } else { '_' };
-    name.extend(value.chars().map(plain));
+    let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '=' | '"' | '\\' | ':' | '|');
+    if value.bytes().all(|byte| plain(char::from(byte))) {
+        return name.push_str(value);
+    }
+    name.extend(value.chars().map(|c| if plain(c) { c } else { '_' }));
 }
 
 /// `2xx`; `0xx`: the client got no answer.

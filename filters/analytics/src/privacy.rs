@@ -8,6 +8,7 @@ use hmac_sha256::HMAC;
 use crate::{
     config::{ClientIp, Fields, From},
     event::FIELDS,
+    json,
 };
 
 /// Request and response headers that hold credentials: they never become a field.
@@ -36,6 +37,11 @@ pub fn check(fields: &Fields) -> Result<(), ConfigError> {
                 format!("there is a field `{}` already; choose another name", added.name),
             ));
         }
+        // Names are written as they are.
+        if added.name.chars().any(|c| c.is_control() || c == '"' || c == '\\') {
+            let problem = "a name has no quotes, backslashes and control characters; remove them";
+            return Err(at("name", problem.to_owned()));
+        }
         let (From::Header(header) | From::ResponseHeader(header)) = &added.from else { continue };
         if CREDENTIALS.contains(&header.to_ascii_lowercase().as_str()) {
             let problem = format!("`{header}` holds a credential, which never goes into an event; remove it");
@@ -59,7 +65,7 @@ pub fn check(fields: &Fields) -> Result<(), ConfigError> {
 /// A keyed hash: the first 16 hexadecimal digits of HMAC-SHA-256.
 pub fn hashed(key: &str, text: &str) -> String {
     let digest = HMAC::mac(text.as_bytes(), key.as_bytes());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    json::text(|out| json::hex(out, digest.get(..8).unwrap_or(&digest)))
 }
 
 /// The address of `source.address` (`203.0.113.9:40312`, `[2001:db8::1]:40312`) as it may be shown. Empty if it is
@@ -131,6 +137,10 @@ mod tests {
             (
                 added("userIp", From::Claim("ip".into())),
                 "fields.add[0].name: there is a field `userIp` already",
+            ),
+            (
+                added("a\"b", From::Claim("ip".into())),
+                "fields.add[0].name: a name has no quotes, backslashes and control characters",
             ),
             (
                 Fields { drop: vec!["nothing".into()], ..Fields::default() },

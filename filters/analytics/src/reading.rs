@@ -101,6 +101,10 @@ fn number(bytes: &[u8]) -> Option<u64> {
 /// The beginning of a text from a client or backend: what is not UTF-8 is replaced, control characters go.
 pub fn text(bytes: &[u8], most: usize) -> Box<str> {
     let beginning = bytes.get(..most).unwrap_or(bytes);
+    if let (true, Ok(plain)) = (beginning.iter().all(|b| matches!(b, b' '..=b'~')), str::from_utf8(beginning))
+    {
+        return plain.into();
+    }
     let text = String::from_utf8_lossy(beginning);
     if text.chars().any(char::is_control) {
         text.chars().filter(|c| !c.is_control()).collect()

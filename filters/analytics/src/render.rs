@@ -1,10 +1,9 @@
 //! Events as bytes: WSO2's JSON, lines of a log, and OTLP.
 
-use serde::Serialize;
-
 use crate::{
     config::Fields,
-    event::{Event, Value, Visitor, hex},
+    event::{Event, Value, Visitor},
+    json,
 };
 
 /// How events are written.
@@ -77,7 +76,7 @@ impl Renderer {
     pub fn json(&self, event: &Event) -> String {
         let mut out = Vec::with_capacity(1024);
         self.object(event, &mut out);
-        // Everything in it went through serde_json.
+        // Texts, and bytes of ASCII.
         String::from_utf8(out).unwrap_or_default()
     }
 
@@ -99,20 +98,32 @@ impl Renderer {
 
     /// A `LogRecord`: the fields are its attributes.
     fn record(&self, event: &Event, out: &mut Vec<u8>) {
-        let nanos = event.started.as_nanos();
+        let nanos = u64::try_from(event.started.as_nanos()).unwrap_or(u64::MAX);
         // `SEVERITY_NUMBER_INFO`, `_WARN` and `_ERROR` of OTLP.
         let (number, text) = match (&event.fault, event.status) {
             (None, _) => (9, "INFO"),
             (Some(_), 500..) => (17, "ERROR"),
             (Some(_), _) => (13, "WARN"),
         };
-        let head = format!(
-            r#"{{"timeUnixNano":"{nanos}","observedTimeUnixNano":"{nanos}","severityNumber":{number},"severityText":"{text}","#
-        );
-        out.extend_from_slice(head.as_bytes());
+        let nanos = json::text(|out| json::number(out, nanos));
+        let parts = [
+            r#"{"timeUnixNano":""#,
+            &nanos,
+            r#"","observedTimeUnixNano":""#,
+            &nanos,
+            r#"","severityNumber":"#,
+        ];
+        parts.iter().for_each(|part| out.extend_from_slice(part.as_bytes()));
+        json::number(out, number);
+        out.extend_from_slice(br#","severityText":""#);
+        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(br#"","#);
         if let Some((trace, span)) = &event.trace {
-            let ids = format!(r#""traceId":"{}","spanId":"{}","#, hex(trace), hex(span));
-            out.extend_from_slice(ids.as_bytes());
+            out.extend_from_slice(br#""traceId":""#);
+            json::hex(out, trace);
+            out.extend_from_slice(br#"","spanId":""#);
+            json::hex(out, span);
+            out.extend_from_slice(br#"","#);
         }
         out.extend_from_slice(br#""attributes":["#);
         let mut attributes = Attributes { out, first: true };
@@ -132,22 +143,30 @@ struct Object<'a> {
 impl Visitor for Object<'_> {
     fn field(&mut self, name: &str, value: Value<'_>, property: bool) {
         if property && !self.properties {
-            let comma = if self.first { "" } else { "," };
-            self.out.extend_from_slice(format!(r#"{comma}"properties":{{"#).as_bytes());
+            let head: &[u8] = if self.first { br#""properties":{"# } else { br#","properties":{"# };
+            self.out.extend_from_slice(head);
             self.properties = true;
             self.first = true;
         }
-        if !std::mem::replace(&mut self.first, false) {
-            self.out.push(b',');
-        }
-        write(self.out, &name);
-        self.out.push(b':');
+        let head: &[u8] = if std::mem::replace(&mut self.first, false) { b"\"" } else { b",\"" };
+        self.out.extend_from_slice(head);
+        self.out.extend_from_slice(name.as_bytes());
+        self.out.extend_from_slice(b"\":");
         match value {
-            Value::Text(text) => write(self.out, &text),
-            Value::Number(number) => write(self.out, &number),
-            Value::Part(part) => write(self.out, &part),
-            Value::Flag(flag) => write(self.out, &flag),
-            Value::List(list) => write(self.out, &list),
+            Value::Text(text) => json::string(self.out, text),
+            Value::Number(number) => json::number(self.out, number),
+            Value::Part(part) => self.out.extend_from_slice(part.to_string().as_bytes()),
+            Value::Flag(flag) => self.out.extend_from_slice(word(flag)),
+            Value::List(list) => {
+                self.out.push(b'[');
+                for (index, text) in list.iter().enumerate() {
+                    if index > 0 {
+                        self.out.push(b',');
+                    }
+                    json::string(self.out, text);
+                }
+                self.out.push(b']');
+            }
         }
     }
 }
@@ -160,23 +179,33 @@ struct Attributes<'a> {
 
 impl Visitor for Attributes<'_> {
     fn field(&mut self, name: &str, value: Value<'_>, _property: bool) {
-        if !std::mem::replace(&mut self.first, false) {
-            self.out.push(b',');
-        }
-        self.out.extend_from_slice(br#"{"key":"#);
-        write(self.out, &name);
-        self.out.extend_from_slice(br#","value":{"#);
-        match value {
-            Value::Text(text) => any(self.out, "stringValue", &text),
+        let first = std::mem::replace(&mut self.first, false);
+        let head: &[u8] = if first { br#"{"key":""# } else { br#",{"key":""# };
+        self.out.extend_from_slice(head);
+        self.out.extend_from_slice(name.as_bytes());
+        // The member of `AnyValue`.
+        let kind: &[u8] = match value {
+            Value::Text(_) => br#"","value":{"stringValue":"#,
             // 64-bit integers are text in the JSON of protobuf.
-            Value::Number(number) => any(self.out, "intValue", &number.to_string()),
-            Value::Part(part) => any(self.out, "doubleValue", &part),
-            Value::Flag(flag) => any(self.out, "boolValue", &flag),
+            Value::Number(_) => br#"","value":{"intValue":""#,
+            Value::Part(_) => br#"","value":{"doubleValue":"#,
+            Value::Flag(_) => br#"","value":{"boolValue":"#,
+            Value::List(_) => br#"","value":{"arrayValue":{"values":["#,
+        };
+        self.out.extend_from_slice(kind);
+        match value {
+            Value::Text(text) => json::string(self.out, text),
+            Value::Number(number) => {
+                json::number(self.out, number);
+                self.out.push(b'"');
+            }
+            Value::Part(part) => self.out.extend_from_slice(part.to_string().as_bytes()),
+            Value::Flag(flag) => self.out.extend_from_slice(word(flag)),
             Value::List(list) => {
-                self.out.extend_from_slice(br#""arrayValue":{"values":["#);
                 for (index, text) in list.iter().enumerate() {
-                    self.out.extend_from_slice(if index > 0 { b",{" } else { b"{" });
-                    any(self.out, "stringValue", text);
+                    let head: &[u8] = if index > 0 { br#",{"stringValue":"# } else { br#"{"stringValue":"# };
+                    self.out.extend_from_slice(head);
+                    json::string(self.out, text);
                     self.out.push(b'}');
                 }
                 self.out.extend_from_slice(b"]}");
@@ -186,16 +215,8 @@ impl Visitor for Attributes<'_> {
     }
 }
 
-/// A member of `AnyValue`.
-fn any(out: &mut Vec<u8>, kind: &str, value: &impl Serialize) {
-    write(out, &kind);
-    out.push(b':');
-    write(out, value);
-}
-
-fn write(out: &mut Vec<u8>, value: &impl Serialize) {
-    // Texts, numbers and lists of texts always serialise, and a vector takes everything.
-    let _ = serde_json::to_writer(out, value);
+fn word(flag: bool) -> &'static [u8] {
+    if flag { b"true" } else { b"false" }
 }
 
 #[cfg(test)]

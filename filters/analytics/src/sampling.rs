@@ -105,9 +105,14 @@ fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
         return None;
     }
     for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        *byte = pair.iter().try_fold(0_u8, |byte, digit| Some(byte << 4 | nibble(*digit)?))?;
     }
     Some(bytes)
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    let value = char::from(digit).to_digit(16)?;
+    u8::try_from(value).ok()
 }
 
 #[cfg(test)]
@@ -174,6 +179,7 @@ mod tests {
             "00-1-2-01",
             "00-00000000000000000000000000000000-b7ad6b7169203331-01",
             "00-zzf7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+            "00-+af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         ] {
             assert_eq!(trace(bad.as_bytes()), None, "{bad}");
         }

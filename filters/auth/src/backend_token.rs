@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+};
 use enforcer_core::{
     cache::{Cache, Weigh},
     config::ConfigError,
@@ -16,7 +19,7 @@ use enforcer_core::{
 use serde_json::{Map, Value, json};
 
 use crate::{
-    config::{self, Api},
+    config::{self, Api, Encoding},
     source::is_token_byte,
 };
 
@@ -64,12 +67,16 @@ const LEAST_TTL: Duration = Duration::from_secs(10);
 impl BackendTokens {
     pub fn new(config: config::BackendToken, capabilities: Capabilities) -> Result<Self, ConfigError> {
         let mut keys = Vec::with_capacity(config.keys.len());
-        for (index, key) in config.keys.iter().enumerate() {
-            let at = |problem| ConfigError::at(format!("keys[{index}].private_key"), problem);
-            keys.push((&key.kid, PrivateKey::read(&key.private_key, capabilities).map_err(at)?));
+        for (index, signing) in config.keys.iter().enumerate() {
+            let at = |member: &'static str| {
+                move |problem: String| ConfigError::at(format!("keys[{index}].{member}"), problem)
+            };
+            let key = PrivateKey::read(&signing.private_key, capabilities).map_err(at("private_key"))?;
+            let x5t = signing.certificate.as_ref().map(|pem| key.thumbprint(pem)).transpose();
+            keys.push((&signing.kid, key, x5t.map_err(at("certificate"))?));
         }
-        let public: Vec<Value> = keys.iter().map(|(kid, key)| key.to_jwk(kid)).collect();
-        let Some((kid, key)) = keys.into_iter().next() else {
+        let public: Vec<Value> = keys.iter().map(|(kid, key, _)| key.to_jwk(kid)).collect();
+        let Some((kid, key, x5t)) = keys.into_iter().next() else {
             return Err(ConfigError::at("keys", "no key: nobody could sign; give one"));
         };
         if config.ttl.duration() < LEAST_TTL {
@@ -81,13 +88,16 @@ impl BackendTokens {
         if config.jwks_path.as_ref().is_some_and(|path| !path.starts_with('/')) {
             return Err(ConfigError::at("jwks_path", "not a path: it begins with `/`"));
         }
-        let head = json!({"typ": "JWT", "alg": key.algorithm(), "kid": kid}).to_string();
+        let mut head = json!({"typ": "JWT", "alg": key.algorithm(), "kid": kid});
+        if let (Some(x5t), Some(members)) = (x5t, head.as_object_mut()) {
+            members.insert("x5t".to_owned(), x5t.into());
+        }
         let prefix = match config.dialect.as_str() {
             "" | "/" => config.dialect.clone(),
             dialect => format!("{}/", dialect.trim_end_matches('/')),
         };
         Ok(Self {
-            head: format!("{}.", URL_SAFE_NO_PAD.encode(head)),
+            head: format!("{}.", config.encoding.encode(head.to_string())),
             prefix,
             key_set: json!({"keys": public}).to_string().into_bytes(),
             made: Cache::new(config.cache.as_usize()),
@@ -127,10 +137,11 @@ impl BackendTokens {
             return Some(known.clone());
         }
         let claims = self.claims(about, cx);
-        let signed = format!("{}{}", self.head, URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let encoding = self.config.encoding;
+        let signed = format!("{}{}", self.head, encoding.encode(claims.to_string()));
         let signature = self.key.sign(signed.as_bytes(), cx.host)?;
         cx.host.count("enforcer.auth.backend_token.made", 1);
-        let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
+        let token = format!("{signed}.{}", encoding.encode(signature));
         let reused_for = self.config.ttl.duration().saturating_mul(9).checked_div(10).unwrap_or_default();
         self.made.insert(&name, Text(token.clone()), now.saturating_add(reused_for));
         Some(token)
@@ -161,11 +172,17 @@ impl BackendTokens {
             ("keytype", either(&keytype, "PRODUCTION".to_owned())),
             ("usertype", "Application_User".to_owned()),
             ("enduser", either(&caller.subject, caller.consumer.clone())),
+            // Choreo Connect knows no tenants, and says so with each.
+            ("enduserTenantId", "0".to_owned()),
             ("applicationUUId", of_application("uuid")),
         ] {
             if !value.is_empty() {
                 claims.insert(format!("{}{name}", self.prefix), value.into());
             }
+        }
+        if let Some(attributes @ Value::Object(_)) = application.and_then(|members| members.get("attributes"))
+        {
+            claims.insert(format!("{}applicationAttributes", self.prefix), attributes.clone());
         }
         for (name, value) in &self.config.claims {
             claims.entry(name.clone()).or_insert_with(|| value.clone());
@@ -176,6 +193,15 @@ impl BackendTokens {
             }
         }
         Value::Object(claims)
+    }
+}
+
+impl Encoding {
+    fn encode(self, bytes: impl AsRef<[u8]>) -> String {
+        match self {
+            Self::Base64url => URL_SAFE_NO_PAD.encode(bytes),
+            Self::Base64 => STANDARD_NO_PAD.encode(bytes),
+        }
     }
 }
 

@@ -29,8 +29,9 @@ pub type Fingerprint = [u8; 32];
 pub struct Certificates {
     from: Origin,
     known: Vec<Known>,
-    by_fingerprint: HashMap<Fingerprint, usize>,
-    by_name: HashMap<Name, usize>,
+    /// Positions among them: a certificate may be one thing to one API and another to another.
+    by_fingerprint: HashMap<Fingerprint, Vec<usize>>,
+    by_name: HashMap<Name, Vec<usize>>,
 }
 
 /// Where a certificate is.
@@ -100,17 +101,19 @@ impl Certificates {
                         that a CA vouches for every one that comes this far"
                 .to_owned());
         }
-        let twice = match (sha256, name) {
+        let same = match (sha256, name) {
             (Some(text), _) => {
                 let fingerprint = fingerprint_of_hex(&text).ok_or_else(|| no_fingerprint(&text))?;
-                self.by_fingerprint.insert(fingerprint, index)
+                self.by_fingerprint.entry(fingerprint).or_default()
             }
-            (_, Some(name)) => self.by_name.insert(name, index),
-            (None, None) => None,
+            (_, Some(name)) => self.by_name.entry(name).or_default(),
+            (None, None) => return Ok(()),
         };
-        if twice.is_some() {
-            return Err("this certificate is there already".to_owned());
+        let mut others = same.iter().filter_map(|other| self.known.get(*other));
+        if others.any(|other| overlap(&other.apis, &apis)) {
+            return Err("this certificate is there already, for the same API".to_owned());
         }
+        same.push(index);
         let caller = Caller { subject: consumer.clone(), consumer, application, tier, ..Caller::default() };
         self.known.push(Known { caller: Part::new(caller), apis });
         Ok(())
@@ -119,17 +122,16 @@ impl Certificates {
     /// Who calls, by their certificate.
     pub fn find(&self, api: Option<&Api>, cx: &Cx<'_>) -> Result<Part<Caller>, Refusal> {
         let shown = self.shown(cx)?.ok_or(CertificateProblem::Missing)?;
-        let index = match self.by_fingerprint.get(&shown.fingerprint) {
-            Some(index) => Some(index),
+        let same = match self.by_fingerprint.get(&shown.fingerprint) {
+            Some(same) => Some(same),
             None if self.by_name.is_empty() => None,
             None => shown.names(cx).iter().find_map(|name| self.by_name.get(name)),
         };
-        let known = index.and_then(|index| self.known.get(*index)).ok_or(CertificateProblem::Unknown)?;
-        let is_for = |api: &Api| known.apis.contains(&api.name);
-        if !known.apis.is_empty() && !api.is_some_and(is_for) {
-            return Err(CertificateProblem::Api.into());
-        }
-        Ok(known.caller.clone())
+        let mut same =
+            same.ok_or(CertificateProblem::Unknown)?.iter().filter_map(|index| self.known.get(*index));
+        let is_here =
+            |known: &&Known| known.apis.is_empty() || api.is_some_and(|api| known.apis.contains(&api.name));
+        same.find(is_here).map(|known| known.caller.clone()).ok_or_else(|| CertificateProblem::Api.into())
     }
 
     /// Whether the caller showed the certificate with this fingerprint.
@@ -168,6 +170,11 @@ impl Certificates {
         };
         header.into_iter().flat_map(|header| header.sources.places())
     }
+}
+
+/// Whether two lists of APIs, of which an empty one stands for all, have one in common.
+fn overlap(one: &[String], other: &[String]) -> bool {
+    one.is_empty() || other.is_empty() || one.iter().any(|api| other.contains(api))
 }
 
 impl Origin {

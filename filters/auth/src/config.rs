@@ -15,15 +15,17 @@ mod certificates;
 mod defaults;
 mod introspection;
 mod opa;
+mod published;
 mod revocation;
 mod subscriptions;
 
 pub use api_keys::{ApiKey, ApiKeyList, ApiKeyScheme, ApiKeys, KeySource, KeyType, ListedKeys};
-pub use backend_token::{BackendToken, SigningKey};
+pub use backend_token::{BackendToken, Encoding, SigningKey};
 pub use basic::Basic;
 pub use certificates::{CertificateSource, ClientCertificates, KnownCertificate, PemHeader, TrustedProxies};
 pub use introspection::{Introspection, IntrospectionClient};
 pub use opa::{Opa, OpaPart};
+pub use published::Published;
 pub use revocation::{Revocation, RevocationList, RevokedToken, Unavailable};
 pub use subscriptions::{
     Application, ApplicationList, ConsumerKey, LifeCycle, Subscription, SubscriptionState, Subscriptions,
@@ -69,6 +71,10 @@ pub struct AuthConfig {
     /// Leave the token in the request for the backend.
     #[serde(default, skip_serializing_if = "defaults::is_false")]
     pub forward_token: bool,
+    /// Parts of the identity that are published singly, too, as filter state `wasm.enforcer_user` and so on: for filters
+    /// of Envoy's own. Those that a caller has not are not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub publish: Vec<Published>,
     /// How error bodies are written.
     #[serde(default, skip_serializing_if = "defaults::is_default")]
     pub errors: Dialect,

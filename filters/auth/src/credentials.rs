@@ -77,6 +77,8 @@ pub struct Admitted<'h> {
     others: Vec<Part<Caller>>,
     /// Which backend an API key is for.
     key_type: KeyType,
+    /// They were shown in the first leg of an internal redirect.
+    before: bool,
 }
 
 /// A token that was verified, and where it was.
@@ -194,7 +196,7 @@ impl Credentials {
             others.push(self.certificates.find(asking.policy.api(asking.target), cx)?);
         }
         let token = asking.token.take().filter(|_| requirement.jwt.is_some());
-        Ok(Admitted { token, subscribed, others, key_type })
+        Ok(Admitted { token, subscribed, others, key_type, before: false })
     }
 
     /// The request's token, looked at once.
@@ -338,6 +340,15 @@ impl Credentials {
 }
 
 impl Admitted<'_> {
+    /// Who was let in by the first leg of an internal redirect.
+    pub fn before(caller: Part<Caller>) -> Self {
+        Self { others: vec![caller], before: true, ..Self::default() }
+    }
+
+    pub fn is_before(&self) -> bool {
+        self.before
+    }
+
     /// Claims for the backend: header and value.
     pub fn headers(&self) -> &[(String, String)] {
         self.token.as_ref().map_or(&[], |token| &token.verified.headers)

@@ -26,6 +26,8 @@ pub mod keys;
 pub mod opa;
 pub mod pem;
 pub mod policy;
+pub mod publish;
+pub mod redirect;
 pub mod referer;
 pub mod refusal;
 pub mod remote;
@@ -76,6 +78,8 @@ pub struct Auth {
     credentials: Credentials,
     backend_tokens: Option<BackendTokens>,
     opa: Option<Opa>,
+    /// What of the identity is published singly.
+    published: publish::Parts,
     errors: Dialect,
     mode: Mode,
     realm: String,
@@ -138,8 +142,10 @@ impl Filter for Auth {
             .transpose();
         let sources = Sources::new(mem::take(&mut config.token_sources));
         let opa = config.opa.take();
+        let published = publish::Parts::new(mem::take(&mut config.publish));
         let mut auth = Self {
             opa: None,
+            published: published.map_err(|error| error.under("publish"))?,
             clusters,
             own_headers,
             backend_tokens,
@@ -223,7 +229,20 @@ impl Filter for Auth {
 }
 
 impl Auth {
+    /// Decides anew, unless the first leg of an internal redirect has shown enough.
     fn decide<'h>(&mut self, cx: &mut Cx<'h>, may_wait: bool) -> Decision<'h> {
+        match self.decide_alone(cx, may_wait) {
+            Decision::Refused(Some(target), refused) => {
+                match redirect::admitted(&self.policy, &target, &refused, cx) {
+                    Some(admitted) => Decision::Allowed(target, admitted),
+                    None => Decision::Refused(Some(target), refused),
+                }
+            }
+            decision => decision,
+        }
+    }
+
+    fn decide_alone<'h>(&mut self, cx: &mut Cx<'h>, may_wait: bool) -> Decision<'h> {
         let target = match self.policy.find(cx.request_headers()) {
             Wanted::Operation(target) => target,
             Wanted::Options(allow) => return Decision::Options(allow),
@@ -264,13 +283,21 @@ impl Auth {
     fn open(&self, target: Target, cx: &Cx<'_>) -> Step {
         cx.host.count("enforcer.auth.open", 1);
         let mut edits = self.without_spoofed_headers(cx.request_headers());
-        edits.identity = Some(Identity { called: self.policy.called(&target), ..Identity::default() });
+        let identity = Identity { called: self.policy.called(&target), ..Identity::default() };
+        self.published.publish(&identity, cx.host);
+        edits.identity = Some(identity);
         Step::Continue(self.routed(edits, &target, KeyType::Unsaid))
     }
 
     fn allow(&mut self, target: Target, admitted: &Admitted<'_>, cx: &Cx<'_>) -> Step {
         let headers = cx.request_headers();
         let (called, caller) = (self.policy.called(&target), admitted.caller());
+        if admitted.is_before() {
+            // What the first leg took out and put in is still so.
+            cx.host.count("enforcer.auth.redirected", 1);
+            let identity = Some(Identity { called, caller, ..Identity::default() });
+            return Step::Continue(Edits { identity, ..Edits::default() });
+        }
         let mut assertion = None;
         if let Some(tokens) = &mut self.backend_tokens {
             let (header, api) = (tokens.header(), self.policy.api(&target));
@@ -289,7 +316,9 @@ impl Auth {
         if let Some((header, token)) = assertion {
             edits = edits.set(header, token);
         }
-        edits.identity = Some(Identity { called, caller, ..Identity::default() });
+        let identity = Identity { called, caller, ..Identity::default() };
+        self.published.publish(&identity, cx.host);
+        edits.identity = Some(identity);
         Step::Continue(self.routed(edits, &target, admitted.key_type()))
     }
 

@@ -87,6 +87,16 @@ impl Requirement {
     }
 }
 
+impl Scopes {
+    /// Whether these are enough.
+    pub fn hold(&self, scopes: &[String]) -> bool {
+        match self {
+            Self::AllOf(wanted) => wanted.iter().all(|scope| scopes.contains(scope)),
+            Self::AnyOf(wanted) => wanted.iter().any(|scope| scopes.contains(scope)),
+        }
+    }
+}
+
 impl Offered {
     /// Any one of them.
     fn each(&self) -> Vec<Requirement> {
@@ -204,6 +214,14 @@ impl Policy {
         Alternatives(own.or_else(|| api?.security.as_ref()).unwrap_or(&self.usual))
     }
 
+    /// All that can be called of the same API.
+    pub fn beside(&self, target: &Target) -> impl Iterator<Item = Target> {
+        let api = target.api;
+        let operations = self.api(target).map_or(0, |api| api.operations.len());
+        let whole = (operations == 0).then_some(None);
+        whole.into_iter().chain((0..operations).map(Some)).map(move |operation| Target { api, operation })
+    }
+
     /// Whether a verified token is what is asked for.
     pub fn check_token(
         &self,
@@ -215,16 +233,13 @@ impl Policy {
         if !jwt.issuers.is_empty() && !jwt.issuers.iter().any(|name| name == issuer) {
             return Err(Refusal::IssuerHere { expected: jwt.issuers.join(", ") });
         }
-        let has = |scope: &String| verified.caller.scopes.contains(scope);
-        let (enough, expected) = match &jwt.scopes {
-            None => return Ok(()),
-            Some(Scopes::AllOf(scopes)) => (scopes.iter().all(has), ("all of", scopes)),
-            Some(Scopes::AnyOf(scopes)) => (scopes.iter().any(has), ("one of", scopes)),
-        };
-        if enough {
+        let Some(wanted) = jwt.scopes.as_ref().filter(|wanted| !wanted.hold(&verified.caller.scopes)) else {
             return Ok(());
-        }
-        let (how_many, scopes) = expected;
+        };
+        let (how_many, scopes) = match wanted {
+            Scopes::AllOf(scopes) => ("all of", scopes),
+            Scopes::AnyOf(scopes) => ("one of", scopes),
+        };
         let template = self.operation_path(target).to_owned();
         Err(Refusal::Scope { template, how_many, scopes: scopes.join(" ") })
     }

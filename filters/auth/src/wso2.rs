@@ -52,7 +52,9 @@ impl Grants {
             let member = |name: &str| text(api.get(name));
             let tier = [member("subscriptionTier"), of_application("tier")];
             let tier = tier.into_iter().find(|tier| !tier.is_empty()).unwrap_or_default();
-            let caller = Part::new(Caller { tier, ..caller.clone() });
+            let info = claims.get("tierInfo").and_then(|tiers| tiers.get(&tier));
+            let over_quota = info.and_then(|info| info.get("stopOnQuotaReach")) == Some(&Value::Bool(false));
+            let caller = Part::new(Caller { tier, over_quota, ..caller.clone() });
             Subscribed {
                 name: member("name"),
                 version: member("version"),
@@ -166,6 +168,23 @@ mod tests {
     fn a_key_tells_who_calls() {
         let caller = check(&json!({}), "", "").unwrap();
         assert_eq!((&*caller.consumer, &*caller.application, &*caller.tier), ("4fef", "Shop", "Gold"));
+    }
+
+    #[test]
+    fn a_tier_may_be_one_that_does_not_stop() {
+        let over_quota = |info: Value| check(&json!({"tierInfo": info}), "", "").unwrap().over_quota;
+        assert!(over_quota(
+            json!({"Gold": {"stopOnQuotaReach": false}, "Bronze": {"stopOnQuotaReach": true}})
+        ));
+        for stops in [
+            json!(null),
+            json!({"Gold": {"stopOnQuotaReach": true}}),
+            json!({"Gold": {"stopOnQuotaReach": "false"}}),
+            json!({"Bronze": {"stopOnQuotaReach": false}}),
+            json!([{"stopOnQuotaReach": false}]),
+        ] {
+            assert!(!over_quota(stops.clone()), "{stops}");
+        }
     }
 
     #[test]

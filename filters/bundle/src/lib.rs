@@ -79,3 +79,46 @@ fn member<F: Filter>(
 ) -> Result<Option<F>, ConfigError> {
     config.map(|config| F::new(config, capabilities).map_err(|error| error.under(F::NAME))).transpose()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{iter, time::Duration};
+
+    use enforcer_analytics::fault::{Ending, Kind};
+    use enforcer_ratelimit::{
+        answer::Refusal,
+        config::{Headers, Level},
+    };
+
+    /// All refusals of the rate limit filter, one after the other: a new one does not compile before it has a place.
+    fn after(refusal: Refusal) -> Option<Refusal> {
+        let over = |level, burst| Some(Refusal::Over { level, burst });
+        match refusal {
+            Refusal::Over { level, burst: false } => over(level, true),
+            Refusal::Over { level: Level::Api, burst: true } => over(Level::Resource, false),
+            Refusal::Over { level: Level::Resource, burst: true } => over(Level::Subscription, false),
+            Refusal::Over { level: Level::Subscription, burst: true } => over(Level::Application, false),
+            Refusal::Over { level: Level::Application, burst: true } => over(Level::Custom, false),
+            Refusal::Over { level: Level::Custom, burst: true } => Some(Refusal::Blocked),
+            Refusal::Blocked => Some(Refusal::Contended),
+            Refusal::Contended => Some(Refusal::Unanswered),
+            Refusal::Unanswered => Some(Refusal::Unreadable),
+            Refusal::Unreadable => None,
+        }
+    }
+
+    #[test]
+    fn analytics_knows_every_refusal_of_a_limit_by_its_code() {
+        let first = Refusal::Over { level: Level::Api, burst: false };
+        for refusal in iter::successors(Some(first), |refusal| after(*refusal)) {
+            let code = refusal.fault(&[], Headers::default(), Duration::ZERO).code;
+            let ending = Ending { status: code.status, details: refusal.detail(), ..Ending::default() };
+            let fault = ending.fault().unwrap();
+            assert_eq!(fault.code.to_string(), code.code, "{refusal:?}");
+            let kind = if refusal == Refusal::Unreadable { Kind::Auth } else { Kind::Throttled };
+            assert_eq!(fault.kind, kind, "{refusal:?}");
+            let told = matches!(refusal, Refusal::Over { .. } | Refusal::Blocked);
+            assert_eq!(fault.message != "OTHER", told, "{refusal:?}: {}", fault.message);
+        }
+    }
+}

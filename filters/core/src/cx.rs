@@ -103,6 +103,13 @@ impl<'a> Cx<'a> {
         identity.as_ref().map(Option::as_ref).map_err(|unreadable| *unreadable)
     }
 
+    /// Whether Envoy runs the filters again on this request, because it follows the backend's redirect by itself
+    /// (`internal_redirect_policy`). The header only says where to look: clients can send it, but not write filter state.
+    pub fn is_redirected(&self) -> bool {
+        self.request_headers().get("x-envoy-original-url").is_some()
+            && self.host.attribute(&["filter_state", "num_internal_redirects"]).is_some()
+    }
+
     /// A copy of the request as it stands, to be amended for the next filter of a chain.
     pub(crate) fn request_view(&self) -> Messages {
         Messages { request: OnceCell::from(self.request_headers().clone()), ..Messages::default() }

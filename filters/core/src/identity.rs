@@ -61,6 +61,9 @@ pub struct Caller {
     /// The tier whose limits hold for the caller.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub tier: String,
+    /// Over the quota of that tier it is counted and let through: `stopOnQuotaReach: false` in a credential of WSO2's.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub over_quota: bool,
     /// Scopes that the credential carries.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
@@ -146,6 +149,7 @@ struct Published {
     consumer: String,
     application: String,
     tier: String,
+    over_quota: bool,
     scopes: Vec<String>,
     claims: BTreeMap<String, String>,
     fault: String,
@@ -172,8 +176,8 @@ impl Identity {
         let Some((&VERSION, json)) = bytes.split_first() else { return Err(Unreadable) };
         let read: Published = serde_json::from_slice(json).map_err(|_| Unreadable)?;
         let Published { api, version, operation, template, fault, .. } = read;
-        let Published { issuer, subject, consumer, application, tier, scopes, claims, .. } = read;
-        let caller = Caller { issuer, subject, consumer, application, tier, scopes, claims };
+        let Published { issuer, subject, consumer, application, tier, over_quota, scopes, claims, .. } = read;
+        let caller = Caller { issuer, subject, consumer, application, tier, over_quota, scopes, claims };
         Ok(Self {
             called: Part::new(Called { api, version, operation, template }),
             caller: Part::new(caller),
@@ -194,13 +198,14 @@ mod tests {
         let called = Called { api: "Petstore".into(), operation: "list".into(), ..Called::default() };
         let caller = Caller {
             tier: "Gold".into(),
+            over_quota: true,
             scopes: vec!["read:pets".into()],
             claims: BTreeMap::from([("tenant".into(), "a \"quoted\" {one}".into())]),
             ..Caller::default()
         };
         let identity =
             Identity { called: Part::new(called), caller: Part::new(caller), fault: "late".into() };
-        let json = br#"1{"api":"Petstore","operation":"list","tier":"Gold","scopes":["read:pets"],"claims":{"tenant":"a \"quoted\" {one}"},"fault":"late"}"#;
+        let json = br#"1{"api":"Petstore","operation":"list","tier":"Gold","over_quota":true,"scopes":["read:pets"],"claims":{"tenant":"a \"quoted\" {one}"},"fault":"late"}"#;
         assert_eq!(identity.encode(), json);
         assert_eq!(Identity::decode(json), Ok(identity));
     }

@@ -79,6 +79,14 @@ fn term(attribute: &Attribute) -> String {
     if attribute.usual { path } else { format!("has({path})?{path}:\"\"") }
 }
 
+/// Has filter state `wasm.<name>` live as long as the request does, and not only as long as this run of the filters:
+/// Envoy runs them again after an internal redirect. Where the host has no such function, nothing is different.
+pub fn keep_for_request(name: &str) {
+    // `DeclarePropertyArguments`; the life span is `DownstreamRequest`.
+    let arguments = Message::default().bytes(1, name.as_bytes()).uint(5, 1).into_bytes();
+    let _ = hostcalls::call_foreign_function("declare_property", &arguments);
+}
+
 /// A serialized `envoy.config.core.v3.GrpcService` that names a cluster.
 pub fn grpc_service(cluster: &str) -> Option<String> {
     let envoy_grpc = Message::default().bytes(1, cluster.as_bytes());

@@ -6,6 +6,7 @@ use enforcer_core::{
     config,
     filter::{Capabilities, Filter},
     host::{Host, Level},
+    identity,
 };
 use proxy_wasm::{
     traits::{Context, HttpContext, RootContext},
@@ -60,6 +61,7 @@ impl<F: Filter> RootContext for Root<F> {
     fn on_configure(&mut self, size: usize) -> bool {
         match self.configure(size) {
             Ok(filter) => {
+                foreign::keep_for_request(identity::PROPERTY);
                 self.worker = Some(Rc::new(Worker::new(self.context_id, filter)));
                 true
             }

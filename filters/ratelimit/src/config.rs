@@ -298,7 +298,7 @@ pub enum Callers {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Blocked {
-    /// Shown in logs.
+    /// Shown in metrics and logs.
     pub name: String,
     /// All must hold.
     pub when: Vec<Condition>,

@@ -178,9 +178,14 @@ fn clocks(host: &dyn Host) -> Clocks {
     Clocks { monotonic: nanos(host.monotonic()), wall: nanos(host.now()) }
 }
 
-/// What a request asks of the counters of one key, numbered in this order. `shadow`: nothing refuses. `cost`: what it
+/// What a request asks of the counters of one key, numbered in this order. `binds`: which refuse. `cost`: what it
 /// costs, where that is not left to its response.
-pub fn demands(place: Place, limits: &[Limit], shadow: bool, cost: Option<u64>) -> Vec<Demand<'_>> {
+pub fn demands(
+    place: Place,
+    limits: &[Limit],
+    binds: impl Fn(&Limit) -> bool,
+    cost: Option<u64>,
+) -> Vec<Demand<'_>> {
     let demands = limits.iter().zip(0_u8..).map(|(limit, number)| {
         let known = match limit.kind {
             Kind::Quota | Kind::Burst => Some(1),
@@ -191,7 +196,7 @@ pub fn demands(place: Place, limits: &[Limit], shadow: bool, cost: Option<u64>) 
             counter: place.counter(number),
             rate: &limit.rate,
             amount: known.unwrap_or(1),
-            binding: limit.stops && !shadow,
+            binding: binds(limit),
             later: known.is_none(),
         }
     });

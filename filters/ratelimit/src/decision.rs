@@ -75,10 +75,17 @@ impl Decision<'_> {
 }
 
 impl RateLimit {
+    /// What comes of it that the request may not be made at all.
+    pub(crate) fn blocked<'p>(&'p self, request: &Request<'_>) -> Option<Decision<'p>> {
+        let mut blocked = self.blocked.iter().enumerate();
+        let (index, (name, _)) = blocked.find(|(_, (_, when))| when.hold(request))?;
+        let number = policies::number_of_block(&self.policies, index);
+        let outcomes = vec![(number, metrics::Outcome::Refused)];
+        Some(Decision { refusal: Some(Refusal::Blocked), by: name, outcomes, ..Decision::default() })
+    }
+
+    /// Counts the request, level by level.
     pub(crate) fn decide<'p>(&'p self, request: &Request<'_>, heard: Heard<'_>) -> Decision<'p> {
-        if let Some((name, _)) = self.blocked.iter().find(|(_, when)| when.hold(request)) {
-            return Decision { refusal: Some(Refusal::Blocked), by: name, ..Decision::default() };
-        }
         let of_api = self.apis.tier(request.called);
         let shared = self.desk.as_ref().is_some_and(Desk::apis);
         let of_api = of_api.and_then(|(level, tier)| policies::of_api(level, tier, &self.tiers, shared));
@@ -137,7 +144,7 @@ impl RateLimit {
         }
         let place = self.place(applied, limits, request)?;
         let cost = limits.cost.as_ref().and_then(|cost| cost.known(request));
-        let mut demands = counters::demands(place, &limits.all, applied.shadow, cost);
+        let mut demands = counters::demands(place, &limits.all, |limit| applied.binds(limit), cost);
         let shareable = |limit: &&Limit| matches!(limit.kind, Kind::Quota | Kind::Cost) && applied.shared;
         let quota = limits.all.first().filter(shareable);
         let (mut there, mut hit, mut owed) = (None, None, None);
@@ -157,7 +164,7 @@ impl RateLimit {
             }
         }
         let over_there = there.is_some_and(|outcome| outcome.over.is_some());
-        if over_there && quota.is_some_and(|quota| quota.stops) && !applied.shadow {
+        if over_there && quota.is_some_and(|quota| applied.binds(quota)) {
             return note(applied, limits, there.as_slice(), decision);
         }
         let mut result = bucket::Taken::default();
@@ -232,8 +239,8 @@ fn note<'p>(
     let mut over: Option<Refusal> = None;
     let mut refuses = false;
     for (limit, outcome) in limits.all.iter().zip(outcomes) {
-        let Limit { kind, rate, stops } = limit;
-        let binding = *stops && !applied.shadow;
+        let Limit { kind, rate, .. } = limit;
+        let binding = applied.binds(limit);
         let Outcome { standing, over: wait } = *outcome;
         // What refuses says more than what would have; the quota more than the burst limit.
         if wait.is_some() && (over.is_none() || (binding && !refuses)) {

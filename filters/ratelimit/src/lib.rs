@@ -131,17 +131,21 @@ impl Filter for RateLimit {
         let looks = Looks::of(&mut config);
         let tiers = Tiers::new(config.tiers, config.algorithm)?;
         check_service(config.service.as_ref())?;
+        policies::check_blocks(&config.blocked)?;
         policies::check(&config.policies, &tiers, config.service.is_some())?;
         config.policies.sort_by_key(|policy| policy.level);
         let blocked = config.blocked.into_iter().enumerate().map(|(index, blocked)| {
             let when = tiers::conditions(blocked.when);
             Ok((blocked.name, when.map_err(|error| error.under(&format!("blocked[{index}]")))?))
         });
+        let blocked: Vec<(String, All)> = blocked.collect::<Result<_, ConfigError>>()?;
+        let numbered = policies::numbered(&config.policies, blocked.iter().map(|(name, _)| name.as_str()));
+        let metrics = config.metrics.then(|| Metrics::new(numbered));
         Ok(Self {
-            blocked: blocked.collect::<Result<_, ConfigError>>()?,
+            blocked,
             apis: Apis::new(config.apis, &tiers)?,
             tiers,
-            metrics: config.metrics.then(|| Metrics::new(policies::numbered(&config.policies))),
+            metrics,
             policies: config.policies,
             counters: Counters::new(Self::NAME, config.max_keys),
             desk: config.service.map(|service| Desk::new(Self::NAME, service)),
@@ -260,7 +264,12 @@ impl RateLimit {
             None => Cow::default(),
         };
         let request = Request::new(cx.host, headers, &called, identity);
-        let mut decision = self.decide(&request, exchange.heard());
+        let mut decision = match self.blocked(&request) {
+            Some(blocked) => blocked,
+            // Of an internal redirect the first leg was counted: the client has asked once.
+            None if cx.is_redirected() => Decision::default(),
+            None => self.decide(&request, exchange.heard()),
+        };
         let wants = std::mem::take(&mut decision.wants);
         if decision.waits() {
             let Decision { questions, awaits, .. } = decision;

@@ -4,11 +4,9 @@
 //! [`TAGS`], which `enforcer build` writes into `stats_config` of the bootstrap. So
 //! `enforcer_limits.level=custom.policy=tenant.outcome=refused.total` becomes
 //! `enforcer_limits_total{level="custom",policy="tenant",outcome="refused"}` on `/stats/prometheus`. There are three for
-//! each policy of the configuration, and never more.
+//! each policy and block of the configuration, and never more.
 
 use enforcer_core::host::{Host, Metric, MetricKind};
-
-use crate::config::Level;
 
 /// Each label, and the expression that finds it in a metric's name: the first group is cut out, the second is the value.
 pub const TAGS: [(&str, &str); 3] = [
@@ -34,16 +32,19 @@ pub struct Metrics(Vec<Policy>);
 
 #[derive(Debug)]
 struct Policy {
-    level: Level,
+    level: &'static str,
     name: String,
     /// By outcome, once there was one; what Envoy has no place for stays `None`.
     counters: [Option<Option<Metric>>; 3],
 }
 
 impl Metrics {
-    pub fn new<'p>(policies: impl IntoIterator<Item = (Level, &'p str)>) -> Self {
-        let policy =
-            |(level, name): (Level, &str)| Policy { level, name: name.to_owned(), counters: [None; 3] };
+    pub fn new<'p>(policies: impl IntoIterator<Item = (&'static str, &'p str)>) -> Self {
+        let policy = |(level, name): (&'static str, &str)| Policy {
+            level,
+            name: name.to_owned(),
+            counters: [None; 3],
+        };
         Self(policies.into_iter().map(policy).collect())
     }
 
@@ -55,7 +56,7 @@ impl Metrics {
             Outcome::Over => (over, "over"),
             Outcome::Refused => (refused, "refused"),
         };
-        let name = || format!("enforcer_limits.level={}.policy={name}.outcome={word}.total", level.name());
+        let name = || format!("enforcer_limits.level={level}.policy={name}.outcome={word}.total");
         if let Some(metric) = counter.get_or_insert_with(|| host.metric(MetricKind::Counter, &name())) {
             host.add(*metric, 1);
         }

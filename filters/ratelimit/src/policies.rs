@@ -5,18 +5,30 @@ use std::collections::BTreeSet;
 use enforcer_core::{config::ConfigError, mode::Mode};
 
 use crate::{
-    config::{Api, Callers, Condition, CostSource, Level, Part, Policy, RateLimitConfig, TierFrom},
+    config::{Api, Blocked, Callers, Condition, CostSource, Level, Part, Policy, RateLimitConfig, TierFrom},
     parts::{Request, is_of_caller},
-    tiers::{Allowances, Tiers},
+    tiers::{Allowances, Kind, Limit, Tiers},
 };
 
 /// The names of the policies that the tiers of APIs and operations make.
 const OF_APIS: [(&str, Level); 2] = [("api", Level::Api), ("resource", Level::Resource)];
 
-/// All policies by their numbers, those that the tiers of APIs make first.
-pub fn numbered(policies: &[Policy]) -> impl Iterator<Item = (Level, &str)> {
-    let configured = policies.iter().map(|policy| (policy.level, policy.name.as_str()));
-    OF_APIS.iter().map(|(name, level)| (*level, *name)).chain(configured)
+/// The level of blocks, as it is written.
+const BLOCKED: &str = "blocked";
+
+/// Level and name of all policies by their numbers: those that the tiers of APIs make, the configured ones, blocks.
+pub fn numbered<'p>(
+    policies: &'p [Policy],
+    blocked: impl Iterator<Item = &'p str>,
+) -> impl Iterator<Item = (&'static str, &'p str)> {
+    let configured = policies.iter().map(|policy| (policy.level.name(), policy.name.as_str()));
+    let of_apis = OF_APIS.iter().map(|(name, level)| (level.name(), *name));
+    of_apis.chain(configured).chain(blocked.map(|name| (BLOCKED, name)))
+}
+
+/// The number of a block.
+pub fn number_of_block(policies: &[Policy], index: usize) -> usize {
+    OF_APIS.len().saturating_add(policies.len()).saturating_add(index)
 }
 
 /// A policy and the allowance that a request has by it.
@@ -28,11 +40,20 @@ pub struct Applied<'p> {
     pub level: Level,
     pub key: &'p [Part],
     pub shadow: bool,
+    /// The tier is the caller's, whose credential says that its quota does not stop.
+    pub over_quota: bool,
     /// The service counts its quota.
     pub shared: bool,
     pub allowances: &'p Allowances,
     /// A tier was named that does not exist.
     pub unknown_tier: bool,
+}
+
+impl Applied<'_> {
+    /// Whether who is over a limit is refused. What holds for short times does, whatever a credential says of the quota.
+    pub fn binds(&self, limit: &Limit) -> bool {
+        limit.stops && !self.shadow && (limit.kind == Kind::Burst || !self.over_quota)
+    }
 }
 
 /// Brings the names of headers to the form in which Envoy has them, everywhere in a configuration.
@@ -157,20 +178,34 @@ fn parts(config: &mut RateLimitConfig, visit: &mut Visit<'_>) -> Result<(), Conf
     Ok(())
 }
 
+/// Refuses names that metrics cannot have, and those that are taken.
+fn check_name<'n>(name: &'n str, taken: &mut BTreeSet<&'n str>) -> Result<(), ConfigError> {
+    let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if name.is_empty() || !name.bytes().all(letters) {
+        let problem = format!("`{name}` is not a name: letters, digits, `-` and `_`");
+        return Err(ConfigError::at("name", problem));
+    }
+    match taken.insert(name) {
+        true => Ok(()),
+        false => Err(ConfigError::at("name", format!("`{name}` is taken: give it another name"))),
+    }
+}
+
+/// Refuses blocks of which nobody could tell which one it was.
+pub fn check_blocks(blocked: &[Blocked]) -> Result<(), ConfigError> {
+    let mut names = BTreeSet::new();
+    let mut blocked = blocked.iter().enumerate();
+    blocked.try_for_each(|(index, block)| {
+        check_name(&block.name, &mut names).map_err(|error| error.under(&format!("blocked[{index}]")))
+    })
+}
+
 /// Refuses policies that are malformed or that nobody could tell apart.
 pub fn check(policies: &[Policy], tiers: &Tiers, service: bool) -> Result<(), ConfigError> {
-    let mut names = BTreeSet::new();
+    let mut names: BTreeSet<&str> = OF_APIS.iter().map(|(name, _)| *name).collect();
     for (index, policy) in policies.iter().enumerate() {
         let at = |error: ConfigError| error.under(&format!("policies[{index}]"));
-        let name = policy.name.as_str();
-        let letters = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        if name.is_empty() || !name.bytes().all(letters) {
-            let problem = format!("`{name}` is not a name: letters, digits, `-` and `_`");
-            return Err(at(ConfigError::at("name", problem)));
-        }
-        if OF_APIS.iter().any(|(taken, _)| *taken == name) || !names.insert(name) {
-            return Err(at(ConfigError::at("name", format!("`{name}` is taken: give it another name"))));
-        }
+        check_name(&policy.name, &mut names).map_err(at)?;
         if policy.key.is_empty() {
             let problem =
                 "no part: say whose requests count together, or `[{constant: all}]` for everybody's";
@@ -190,7 +225,17 @@ pub fn of_api<'p>(level: Level, tier: &str, tiers: &'p Tiers, shared: bool) -> O
     let (number, (name, _)) = OF_APIS.iter().enumerate().find(|(_, (_, known))| *known == level)?;
     let key: &[Part] = if level == Level::Api { &[Part::Api] } else { &[Part::Operation] };
     let allowances = tiers.get(tier)?;
-    Some(Applied { number, name, level, key, shadow: false, shared, allowances, unknown_tier: false })
+    Some(Applied {
+        number,
+        name,
+        level,
+        key,
+        shadow: false,
+        over_quota: false,
+        shared,
+        allowances,
+        unknown_tier: false,
+    })
 }
 
 /// What the policy at this place of the configuration gives a request; `None` when it does not apply.
@@ -217,6 +262,9 @@ pub fn apply<'p>(
         level: policy.level,
         key: &policy.key,
         shadow: policy.mode == Mode::Shadow,
+        over_quota: known.is_some()
+            && policy.tier_from == Some(TierFrom::Caller)
+            && request.caller.is_some_and(|caller| caller.over_quota),
         shared: policy.shared,
         allowances: known.or_else(|| tiers.get(&policy.tier)).filter(|_| applies)?,
         unknown_tier: known.is_none() && !named.is_empty(),

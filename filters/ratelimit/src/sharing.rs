@@ -79,7 +79,7 @@ impl RateLimit {
     /// Whether the service had nothing left for what earlier requests have cost: it may not count what is too much, and
     /// then says that there is something left.
     fn spent(&self, sought: &Sought<'_>, request: &Request<'_>) -> Option<Shared> {
-        let binding = sought.quota.stops && !sought.applied.shadow;
+        let binding = sought.applied.binds(sought.quota);
         if sought.quota.kind != Kind::Cost || !binding {
             return None;
         }

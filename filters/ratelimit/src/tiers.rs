@@ -39,6 +39,16 @@ pub fn built_in() -> impl Iterator<Item = &'static str> {
     [UNLIMITED].into_iter().chain(BUILT_IN.iter().map(|(name, _)| *name))
 }
 
+/// A tier that needs no definition.
+pub fn of_wso2(name: &str) -> Option<Tier> {
+    if name == UNLIMITED {
+        return Some(Tier { stop_on_quota: true, ..Tier::default() });
+    }
+    let (_, requests) = BUILT_IN.iter().find(|(known, _)| *known == name)?;
+    let quota = Quota { requests: *requests, per: Period::Span(Span::from_secs(60)) };
+    Some(Tier { quota: Some(quota), stop_on_quota: true, ..Tier::default() })
+}
+
 /// All tiers of a configuration.
 #[derive(Debug)]
 pub struct Tiers(BTreeMap<String, Allowances>);
@@ -83,13 +93,8 @@ pub enum Kind {
 
 impl Tiers {
     pub fn new(tiers: BTreeMap<String, Tier>, algorithm: Algorithm) -> Result<Self, ConfigError> {
-        let per_minute = |requests| Quota { requests, per: Period::Span(Span::from_secs(60)) };
-        let built_in = BUILT_IN.iter().map(|(name, requests)| {
-            let tier = Tier { quota: Some(per_minute(*requests)), stop_on_quota: true, ..Tier::default() };
-            ((*name).to_owned(), tier)
-        });
-        let mut all = BTreeMap::from([(UNLIMITED.to_owned(), Tier::default())]);
-        all.extend(built_in);
+        let built_in = built_in().filter_map(|name| Some((name.to_owned(), of_wso2(name)?)));
+        let mut all: BTreeMap<String, Tier> = built_in.collect();
         all.extend(tiers);
         let compiled = all.into_iter().map(|(name, tier)| {
             let allowances = Allowances::new(&name, tier, algorithm);

@@ -105,6 +105,9 @@ pub(crate) struct Seen {
     /// Claims, among others, of the tokens in these headers.
     #[serde(default)]
     pub(crate) tokens: BTreeMap<String, Value>,
+    /// At which path of the gateway the key set is that has signed the tokens in these headers.
+    #[serde(default)]
+    pub(crate) signed_by: BTreeMap<String, String>,
     #[serde(default)]
     pub(crate) trailers: BTreeMap<String, Field>,
 }

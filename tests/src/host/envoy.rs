@@ -258,7 +258,7 @@ impl Service {
         self.grpc = None;
         let started = Instant::now();
         let handler = move |message: &[u8]| match &answer {
-            Answer::Slow(time) => {
+            Answer::Slow(time) | Answer::Drip(time) => {
                 GrpcReply::Message(limits.answer(message, started.elapsed()), time.duration())
             }
             Answer::Hang => GrpcReply::Message(Vec::new(), NEVER),
@@ -293,6 +293,7 @@ fn reply(behaviour: &Behaviour) -> Reply {
         Answer::Body(body) => Reply::default().body(body),
         Answer::Status(status) => well(Reply::status(*status)),
         Answer::Slow(time) => well(Reply::slow(time.duration())),
+        Answer::Drip(pace) => well(Reply::dripping(pace.duration())),
         Answer::Hang => Reply::slow(NEVER),
     }
 }

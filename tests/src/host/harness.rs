@@ -250,6 +250,10 @@ fn upstream(behaviour: &Behaviour) -> Upstream {
         Answer::Body(body) => Upstream::reply(200, &[], body),
         Answer::Status(status) => well(*status),
         Answer::Slow(time) => well(200).after(time.duration()),
+        Answer::Drip(pace) => {
+            let bytes = u32::try_from(document.len()).unwrap_or(u32::MAX);
+            well(200).after(pace.duration().saturating_mul(bytes))
+        }
         Answer::Hang => Upstream::hang(),
         Answer::Down => Upstream::down(),
     }
@@ -263,7 +267,7 @@ fn grpc_upstream(limits: LimitService, answer: &Answer) -> Upstream {
         Upstream::by(move |call: &Call| Upstream::grpc(limits.answer(&call.body, call.at)).after(delay))
     };
     match answer {
-        Answer::Slow(time) => counting(time.duration()),
+        Answer::Slow(time) | Answer::Drip(time) => counting(time.duration()),
         Answer::Hang => Upstream::hang(),
         Answer::Down => Upstream::down(),
         Answer::Garbage => Upstream::grpc(GARBAGE),

@@ -258,6 +258,9 @@ impl Actors {
             if let Some(request) = &request {
                 observed.exchanges = self.stage.send(request, step.at_once.unwrap_or(1))?;
             }
+            for path in expect.backend.iter().flat_map(|seen| seen.signed_by.values()) {
+                observed.key_sets.insert(path.clone(), self.key_set(path, names)?);
+            }
             let differences = self.look(&before, &expect, &mut observed, names)?;
             if differences.is_empty() || left.is_zero() {
                 return Ok(differences);
@@ -265,6 +268,13 @@ impl Actors {
             self.stage.elapse(RETRY.min(left))?;
             left = left.saturating_sub(RETRY);
         }
+    }
+
+    /// What the gateway answers at a path.
+    fn key_set(&mut self, path: &str, names: &CaseNames<'_>) -> Result<Value, Error> {
+        let answers = self.stage.send(&wire(&Request::get(path), names)?, 1)?.answers;
+        let body = answers.first().map_or(&[][..], |answer| &answer.body);
+        Ok(serde_json::from_slice(body).unwrap_or_default())
     }
 
     /// What differs. Deliveries are waited for, and so is all that is looked at beside them.

@@ -85,7 +85,7 @@ fn attacked(habit: Habit, kind: Kind) -> Habit {
     }
 }
 
-/// What a day came to.
+/// What days came to.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Day {
     calls: u64,
@@ -145,22 +145,37 @@ fn day(seed: u64) -> Day {
     day
 }
 
-/// 300 consumers, 50 of which are attacked.
+/// Three days that had no part in choosing the thresholds, which was done on days of other seeds (2026 and six more).
+const DAYS: [u64; 3] = [7001, 7002, 7003];
+
+impl Day {
+    fn and(self, other: Self) -> Self {
+        Self {
+            calls: self.calls + other.calls,
+            attacks: self.attacks + other.attacks,
+            found: self.found + other.found,
+            false_alarms: self.false_alarms + other.false_alarms,
+        }
+    }
+}
+
+/// 300 consumers each, 50 of which are attacked.
 #[test]
 fn attacks_are_found_and_little_else() {
-    let day = day(2026);
-    let months = CONSUMERS as f64 / 30.0;
+    let days = DAYS.map(day).into_iter().fold(Day::default(), Day::and);
+    let months = (CONSUMERS * DAYS.len() as u64) as f64 / 30.0;
     let figures = format!(
-        "{} calls of {CONSUMERS} consumers, {} of them attacked: {} found, {} false alarms ({:.1} a consumer-month)",
-        day.calls,
-        day.attacks,
-        day.found,
-        day.false_alarms,
-        day.false_alarms as f64 / months
+        "{} calls of {} consumers, {} of them attacked: {} found, {} false alarms ({:.1} a consumer-month)",
+        days.calls,
+        CONSUMERS * DAYS.len() as u64,
+        days.attacks,
+        days.found,
+        days.false_alarms,
+        days.false_alarms as f64 / months
     );
     println!("{figures}");
-    assert!(day.found * 10 >= day.attacks * 9, "{figures}");
-    assert!(day.false_alarms as f64 <= months, "{figures}");
+    assert!(days.found * 10 >= days.attacks * 9, "{figures}");
+    assert!(days.false_alarms as f64 <= months, "{figures}");
     let page = include_str!("../../../../docs/analytics.md").replace('\n', " ");
     assert!(page.contains(&figures), "docs/analytics.md should say: {figures}");
 }

@@ -26,6 +26,20 @@ an4x8oiV7dZSFs+pYb+ihemLdZ7SHxoHsxbpChkYjW7kbKXP9UYp5YF2
 -----END PRIVATE KEY-----",
 ];
 
+/// Of the first of them: `openssl req -x509 -key KEY -subj /CN=gateway`.
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----
+MIIBejCCAR+gAwIBAgIUS9YDicahJRnISexNuVpAaF7ZlvEwCgYIKoZIzj0EAwIw
+EjEQMA4GA1UEAwwHZ2F0ZXdheTAeFw0yNjExMjEyMDIxMjVaFw0zNjExMTgyMDIx
+MjVaMBIxEDAOBgNVBAMMB2dhdGV3YXkwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AARo8Iwy538KQmVbyITU+P8IiplWA8yR9vKa83zYcFoQxHYYg20wxab5BZ0GP/2Y
+IyW9xHlTHjnEOxM1EDXzs3mEo1MwUTAdBgNVHQ4EFgQUxB7UTKVuKrJt62MhUxoM
+Rl1xWMUwHwYDVR0jBBgwFoAUxB7UTKVuKrJt62MhUxoMRl1xWMUwDwYDVR0TAQH/
+BAUwAwEB/zAKBggqhkjOPQQDAgNJADBGAiEA7cdo3lPQbD8gSX2FlDyyuJki4hi0
+l7pcc4orvdtTctgCIQDCa7ENVCE3P2sal1Y2GqzJFmuYgDtaKw6saCnH5SCSfw==
+-----END CERTIFICATE-----";
+/// `openssl x509 -outform DER | sha1sum`, and its digits in base64url.
+const X5T: &str = "MTY3YTkwMDQ3MDk3MTcyNzJlY2EyNzAzOTEzNzg2ZDE0ZmVjMWVmYg";
+
 fn tokens(more: &Value) -> Result<BackendTokens, ConfigError> {
     let mut config =
         json!({"keys": [{"kid": "a", "private_key": KEYS[0]}, {"kid": "b", "private_key": KEYS[1]}]});
@@ -67,6 +81,24 @@ fn the_key_set_verifies_what_is_signed() {
         _ => panic!("no key {kid}"),
     };
     assert!(verified_by("a") && !verified_by("b"), "the first key signs");
+}
+
+#[test]
+fn a_certificate_is_named_as_wso2_does() {
+    let with = |index: usize| {
+        let key = json!({"kid": "a", "private_key": KEYS[index], "certificate": CERTIFICATE});
+        tokens(&json!({"keys": [key], "encoding": "base64"}))
+    };
+    let (mut made, host) = (with(0).unwrap(), NativeHost::new());
+    let token = make(&mut made, &host, &Caller { subject: "\u{3ff}\u{3ff}~~??>>".into(), ..alice() }, None);
+    assert!(token.contains(['+', '/']) && !token.contains(['-', '_', '=']), "{token}");
+    let header: Value =
+        serde_json::from_slice(&STANDARD_NO_PAD.decode(token.split('.').next().unwrap()).unwrap()).unwrap();
+    assert_eq!(header, json!({"typ": "JWT", "alg": "ES256", "kid": "a", "x5t": X5T}));
+    let problem = |tokens: Result<BackendTokens, ConfigError>| tokens.unwrap_err().to_string();
+    assert_eq!(problem(with(1)), "keys[0].certificate: it is not of this private key");
+    let none = json!({"keys": [{"kid": "a", "private_key": KEYS[0], "certificate": KEYS[0]}]});
+    assert!(problem(tokens(&none)).starts_with("keys[0].certificate: no `CERTIFICATE`"));
 }
 
 #[test]

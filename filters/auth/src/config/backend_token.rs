@@ -25,6 +25,9 @@ pub struct BackendToken {
     /// What precedes the names of WSO2's claims, and a slash; empty: nothing.
     #[serde(default = "defaults::dialect", skip_serializing_if = "defaults::is_dialect")]
     pub dialect: String,
+    /// How its parts are written.
+    #[serde(default, skip_serializing_if = "defaults::is_default")]
+    pub encoding: Encoding,
     /// How long it is good. It is used again for nine tenths of that.
     #[serde(default = "defaults::hour", skip_serializing_if = "defaults::is_hour")]
     pub ttl: Span,
@@ -50,4 +53,20 @@ pub struct SigningKey {
     pub kid: String,
     /// PKCS #8 in PEM (`PRIVATE KEY`): of P-256 for ES256, or of RSA for RS256, which needs Envoy 1.37 or later.
     pub private_key: String,
+    /// A certificate of this key, in PEM (`CERTIFICATE`): the token then says `x5t` in WSO2's form, the SHA-1 of the
+    /// certificate in hexadecimal, and that in base64url.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+}
+
+/// How the parts of a token are written. Never with padding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoding {
+    /// As RFC 7515 has it.
+    #[default]
+    Base64url,
+    /// In the alphabet with `+` and `/`, as Choreo Connect does where it is told to; what reads JWTs by the book does not
+    /// take it.
+    Base64,
 }

@@ -19,7 +19,8 @@ fn json_len(claims: &Map<String, Value>) -> usize {
 
 impl Weigh for Verified {
     fn weight(&self) -> usize {
-        let Caller { issuer, subject, consumer, application, tier, scopes, claims } = &*self.caller;
+        let Caller { issuer, subject, consumer, application, tier, scopes, claims, over_quota: _ } =
+            &*self.caller;
         let texts = [issuer, subject, consumer, application, tier].into_iter().map(String::len);
         let lists = scopes.iter().map(|scope| scope.len().saturating_add(size_of::<String>()));
         let pairs = claims.iter().chain(self.headers.iter().map(|(name, value)| (name, value)));

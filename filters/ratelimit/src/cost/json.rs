@@ -86,11 +86,7 @@ impl Finder {
             }
             b',' => self.end_value(),
             byte if byte.is_ascii_whitespace() => {}
-            byte if self.value && self.matched.saturating_add(1) == self.path.len() => {
-                if self.digits.len() < LONGEST {
-                    self.digits.push(byte);
-                }
-            }
+            byte if self.takes_digits() => self.digits.push(byte),
             _ => {}
         }
     }
@@ -109,6 +105,12 @@ impl Finder {
                 Some(Text { same: same.filter(fits).map(|same| same.saturating_add(1)), escaped: false })
             }
         }
+    }
+
+    /// Whether this is the value that is looked for.
+    fn takes_digits(&self) -> bool {
+        let last = self.matched.saturating_add(1) == self.path.len();
+        self.value && last && self.digits.len() < LONGEST
     }
 
     /// The name that leads on from here.

@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn cost(from: Value) -> Arc<Cost> {
+fn cost(from: &Value) -> Arc<Cost> {
     let config = json!({"units": 100, "per": "1h", "from": from, "otherwise": 9});
     Arc::new(Cost::new(&serde_json::from_value(config).unwrap()).unwrap())
 }
 
 /// A response that has come to its end.
-fn total(from: Value, headers: &[(&str, &str)], body: &[&str]) -> (u64, bool) {
+fn total(from: &Value, headers: &[(&str, &str)], body: &[&str]) -> (u64, bool) {
     let (host, called) = (NativeHost::new(), Called::default());
     let none = HeaderMap::default();
     let mut meter = Meter::new(&cost(from), &Request::new(&host, &none, &called, None));
@@ -52,32 +52,32 @@ fn a_request_names_its_cost_once() {
     let claims = [("weight".to_owned(), "4".to_owned())].into();
     let caller = Caller { issuer: "idp".into(), claims, ..Caller::default() };
     let identity = Identity { caller: identity::Part::new(caller), ..Identity::default() };
-    let named = |from: Value, headers: &[(&str, &str)]| {
+    let named = |from: &Value, headers: &[(&str, &str)]| {
         let headers: HeaderMap = headers.iter().copied().collect();
         cost(from).named(&Request::new(&host, &headers, &called, Some(&identity)))
     };
-    assert_eq!(named(json!({"request_header": "X-Cost"}), &[("x-cost", "12")]), Some(12));
-    assert_eq!(named(json!({"request_header": "x-cost"}), &[("x-cost", "12"), ("x-cost", "0")]), None);
-    assert_eq!(named(json!({"claim": "weight"}), &[]), Some(4));
-    assert_eq!(named(json!({"claim": "other"}), &[]), None);
+    assert_eq!(named(&json!({"request_header": "X-Cost"}), &[("x-cost", "12")]), Some(12));
+    assert_eq!(named(&json!({"request_header": "x-cost"}), &[("x-cost", "12"), ("x-cost", "0")]), None);
+    assert_eq!(named(&json!({"claim": "weight"}), &[]), Some(4));
+    assert_eq!(named(&json!({"claim": "other"}), &[]), None);
 }
 
 #[test]
 fn a_response_names_its_cost() {
     let json = || json!({"json": ["usage.in", "usage.out"]});
     let body = r#"{"usage":{"in":3,"out":4}}"#;
-    assert_eq!(total(json(), &[], &[body]), (7, true));
-    assert_eq!(total(json(), &[("content-type", "Application/JSON; charset=utf-8")], &[body]), (7, true));
-    assert_eq!(total(json(), &[("content-type", "text/html")], &[body]), (9, false));
-    assert_eq!(total(json(), &[], &[r#"{"usage":{"#]), (9, false), "it broke off");
-    assert_eq!(total(json!({"response_header": "x-cost"}), &[("x-cost", "5")], &[]), (5, true));
-    assert_eq!(total(json!({"response_header": "x-cost"}), &[(":status", "200")], &[]), (9, false));
+    assert_eq!(total(&json(), &[], &[body]), (7, true));
+    assert_eq!(total(&json(), &[("content-type", "Application/JSON; charset=utf-8")], &[body]), (7, true));
+    assert_eq!(total(&json(), &[("content-type", "text/html")], &[body]), (9, false));
+    assert_eq!(total(&json(), &[], &[r#"{"usage":{"#]), (9, false), "it broke off");
+    assert_eq!(total(&json!({"response_header": "x-cost"}), &[("x-cost", "5")], &[]), (5, true));
+    assert_eq!(total(&json!({"response_header": "x-cost"}), &[(":status", "200")], &[]), (9, false));
     assert_eq!(
-        total(json!({"response_header": "x-cost"}), &[(":status", "429")], &[]),
+        total(&json!({"response_header": "x-cost"}), &[(":status", "429")], &[]),
         (0, true),
         "an error is free"
     );
-    assert_eq!(total(json(), &[(":status", "400")], &[body]), (7, true), "unless it says otherwise");
+    assert_eq!(total(&json(), &[(":status", "400")], &[body]), (7, true), "unless it says otherwise");
 }
 
 #[test]
@@ -88,16 +88,16 @@ fn a_stream_names_its_cost_in_the_end() {
         "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":9,\"total_to",
         "kens\":21}}\n\ndata: [DONE]\n\n",
     ];
-    assert_eq!(total(json!({"json": ["usage.total_tokens"]}), &events, &openai), (21, true));
+    assert_eq!(total(&json!({"json": ["usage.total_tokens"]}), &events, &openai), (21, true));
     let anthropic = [
         "event: message_start\r\ndata: {\"message\":{\"usage\":{\"input_tokens\":25,\"output_tokens\":1}}}\r\n\r\n",
         "event: message_delta\r\ndata: {\"usage\":{\"output_tokens\":15}}\r\n\r\n",
     ];
     let paths = json!({"json": ["message.usage.input_tokens", "usage.output_tokens"]});
-    assert_eq!(total(paths, &events, &anthropic), (40, true));
+    assert_eq!(total(&paths, &events, &anthropic), (40, true));
     let broken = ["data: {\"a\": \"\n\ndata: {\"cost\":2}\n\n"];
     assert_eq!(
-        total(json!({"json": ["cost"]}), &events, &broken),
+        total(&json!({"json": ["cost"]}), &events, &broken),
         (2, true),
         "one event says nothing of the next"
     );

@@ -34,7 +34,7 @@ fn place_of(counters: &Counters, host: &dyn Host, key: u64) -> Place {
 /// Whether a request of this key is admitted.
 fn admits(counters: &Counters, host: &dyn Host, key: u64, rate: &Rate) -> bool {
     let place = place_of(counters, host, key);
-    !counters.take(host, place, &demands(place, &[limit(rate)], false, None)).unwrap().refused
+    !counters.take(host, place, &demands(place, &[limit(rate)], |limit| limit.stops, None)).unwrap().refused
 }
 
 #[test]
@@ -59,7 +59,7 @@ fn a_reload_with_other_limits_keeps_what_it_can() {
             let counters = counters(max_keys);
             let place = place_of(&counters, &host, key);
             let limits = [limit(&rate)];
-            let none = Demand { amount: 0, ..demands(place, &limits, false, None)[0] };
+            let none = Demand { amount: 0, ..demands(place, &limits, |limit| limit.stops, None)[0] };
             counters.take(&host, place, &[none]).unwrap().outcomes[0].standing.remaining
         };
         assert!((0..1000).all(|key| left(key) == 2), "{max_keys}");

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use enforcer_core::{
     cx::{Callout, CalloutError, CalloutReply, Cx, FetchKey, GrpcCall, Messages, Wishes},
-    filter::{Background, Capabilities, Event, Filter as _, Step},
+    filter::{Background, CallSummary, Capabilities, Event, Filter as _, Step},
     host::MapKind,
     native::NativeHost,
     protobuf::{Message, Value, fields},
@@ -145,4 +145,107 @@ fn each_asks_for_itself_where_nothing_is_leased() {
     assert!(passes(&worker.tell(&mut exchange, Event::Callouts(&answers))));
     assert!(passes(&worker.ask()), "nobody asks for a moment");
     assert_eq!(worker.host.counter("enforcer.ratelimit.service.asked"), 2);
+}
+
+/// A filter whose shared tier is one of costs.
+fn costly(host: &NativeHost, leases: bool) -> Worker {
+    let config = json!({
+        "service": {"cluster": "limits", "leases": leases},
+        "tiers": {"Tokens": {"cost": {"units": 1_000, "per": "1h", "from": {"response_header": "x-cost"}}}},
+        "policies": [{"name": "tenant", "key": [{"header": "x-tenant"}], "tier": "Tokens", "shared": true}],
+    });
+    let filter = RateLimit::new(serde_json::from_value(config).unwrap(), Capabilities::default()).unwrap();
+    let host = host.sibling().with_headers(MapKind::RequestHeaders, [("x-tenant", "acme")]);
+    Worker {
+        filter,
+        host: host.with_headers(MapKind::ResponseHeaders, [(":status", "200"), ("x-cost", "41")]),
+    }
+}
+
+impl Worker {
+    /// A request that has been let through comes to its end.
+    fn finish(&mut self, mut exchange: Exchange) -> Vec<(FetchKey, GrpcCall)> {
+        self.tell(&mut exchange, Event::ResponseHead);
+        let (messages, mut wishes) = (Messages::default(), Wishes::default());
+        self.filter.on_log(
+            exchange,
+            &CallSummary::default(),
+            &mut Cx::new(&self.host, &messages, &mut wishes),
+        );
+        wishes.asked
+    }
+}
+
+#[test]
+fn what_is_held_is_spent_before_the_service_is_told() {
+    let host = NativeHost::new();
+    host.advance(Duration::from_secs(9));
+    let mut worker = costly(&host, true);
+    let mut exchange = Exchange::default();
+    let (key, call) = worker.tell(&mut exchange, Event::RequestHead).asked.pop().unwrap();
+    assert_eq!(hits(&call), 1);
+    worker.background(Background::Answered(key, Ok(&granted(999))));
+    assert!(passes(&worker.tell(&mut exchange, Event::Woken)));
+    let told = worker.finish(exchange);
+    let [(paid, call)] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!(hits(call), 40, "one was counted before");
+    assert_ne!(*paid, key, "hits can be asked for meanwhile");
+
+    let mut next = Exchange::default();
+    let (key, call) = worker.tell(&mut next, Event::RequestHead).asked.pop().unwrap();
+    worker.background(Background::Answered(key, Ok(&granted(957))));
+    assert!(passes(&worker.tell(&mut next, Event::Woken)));
+    assert!(worker.finish(next).is_empty(), "one debt after the other");
+    let later = worker.background(Background::Answered(*paid, Ok(&granted(917)))).asked;
+    assert_eq!(hits(&later[0].1), 41 - hits(&call));
+}
+
+#[test]
+fn a_debt_that_is_too_much_is_the_last() {
+    let over = Message::default().uint(1, 2).into_bytes();
+    for leases in [true, false] {
+        let host = NativeHost::new();
+        host.advance(Duration::from_secs(9));
+        let mut worker = costly(&host, leases);
+        let mut exchange = Exchange::default();
+        let told = worker.tell(&mut exchange, Event::RequestHead);
+        let passed = if leases {
+            worker.background(Background::Answered(told.asked[0].0, Ok(&granted(3))));
+            worker.tell(&mut exchange, Event::Woken)
+        } else {
+            worker.tell(&mut exchange, Event::Callouts(&[Some(Ok(CalloutReply::Grpc(granted(3))))]))
+        };
+        assert!(passes(&passed));
+        let paid = worker.finish(exchange)[0].0;
+        worker.background(Background::Answered(paid, Ok(&over)));
+        let mut another = costly(&host, leases);
+        assert!(matches!(another.ask().step, Step::Respond(_)), "in every worker");
+        host.advance(Duration::from_secs(1));
+        assert!(!matches!(another.ask().step, Step::Respond(_)), "nobody said for how long");
+    }
+}
+
+#[test]
+fn a_service_that_has_failed_is_not_told() {
+    let host = NativeHost::new();
+    let mut worker = costly(&host, true);
+    let mut exchange = Exchange::default();
+    let key = worker.tell(&mut exchange, Event::RequestHead).asked[0].0;
+    worker.background(Background::Answered(key, Ok(&granted(999))));
+    assert!(passes(&worker.tell(&mut exchange, Event::Woken)));
+    let paid = worker.finish(exchange)[0].0;
+    let failed = worker.background(Background::Answered(paid, Err(CalloutError::Grpc(14))));
+    assert!(failed.asked.is_empty());
+    assert_eq!(worker.host.counter("enforcer.ratelimit.service.lost"), 1);
+    // While it fails this Envoy counts by itself: 41 of a thousand each.
+    let mut admitted = 0;
+    while admitted < 100 {
+        let mut exchange = Exchange::default();
+        if !passes(&worker.tell(&mut exchange, Event::RequestHead)) {
+            break;
+        }
+        admitted += 1;
+        assert!(worker.finish(exchange).is_empty());
+    }
+    assert_eq!(admitted, 25);
 }

@@ -49,7 +49,7 @@ fn in_every_order_what_is_given_back_is_kept() {
                 counters.secret.set(Some((1, 2)));
                 let place = place_of(&counters, host, 7);
                 let limits = [limit(&rate)];
-                let demands = demands(place, &limits, false, None);
+                let demands = demands(place, &limits, |limit| limit.stops, None);
                 let taken = counters.take(host, place, &demands).unwrap();
                 if id == 0 {
                     counters.give_back(host, place, &demands).unwrap();
