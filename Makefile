@@ -63,6 +63,16 @@ test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Tests: native, documentation, case
 test-envoys: ## The cases again: on the oldest Envoy, on somebody else's with the filters attached, in the bundle on Envoy
 	@$(MAKE) --no-print-directory cases HOSTS=attached,oldest,envoy-bundled
 
+.PHONY: test-extproc
+test-extproc: ## enforcer-extproc: the cases behind an Envoy in kgateway's form, and a minute of hostile clients
+	@$(MAKE) --no-print-directory cases HOSTS=extproc
+	@$(MAKE) --no-print-directory soak-extproc MINUTES=1
+
+.PHONY: soak-extproc
+soak-extproc: ## Clients that cancel, mix things up and fall silent, for so long: MINUTES=10
+	@$(CARGO) build --workspace --bin enforcer-extproc
+	@MINUTES=$(or $(MINUTES),10) $(CARGO) test --workspace --test soak -- --nocapture
+
 # The package of Debian that a command is in, installed where it is missing and that is allowed.
 debian = if ! command -v $(2) >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	{ apt-get update && apt-get install --yes --no-install-recommends $(1); } >/dev/null 2>&1 || \
@@ -109,7 +119,7 @@ test-oidc: wasm $(ENVOY_NEEDED) ## Every grant of npm's oidc-provider through th
 	fi
 
 .PHONY: cases
-cases: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## tests/cases on every host; CASE=substring, HOSTS=harness,rust,bundled,envoy,separate,attached,oldest,envoy-bundled
+cases: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## tests/cases on every host; CASE=substring, HOSTS=harness,rust,bundled,envoy,separate,attached,oldest,envoy-bundled,extproc
 	@HOSTS=$(HOSTS) ENVOY_OLDER=$(ENVOY_OLDEST) $(CARGO) test --workspace --test cases
 
 .PHONY: fuzz

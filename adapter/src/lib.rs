@@ -18,6 +18,7 @@ pub mod gateway;
 mod imports;
 pub mod issuers;
 pub mod keys;
+pub mod kgateway;
 mod limits;
 pub mod model;
 pub mod openapi;

@@ -117,9 +117,9 @@ pub(crate) struct Case {
     /// The one host on which it runs.
     #[serde(default)]
     pub(crate) only: Option<Only>,
-    /// The one host on which it does not.
-    #[serde(default)]
-    pub(crate) except: Option<Only>,
+    /// The hosts on which it does not.
+    #[serde(default, deserialize_with = "one_or_several")]
+    pub(crate) except: Vec<Only>,
     /// The single step of a short case ...
     #[serde(default)]
     pub(crate) request: Option<Request>,
@@ -162,6 +162,8 @@ pub(crate) enum HostKind {
     Envoy,
     /// A real Envoy with somebody else's configuration, into which `enforcer attach` has put the filter.
     Attached,
+    /// A real Envoy that is configured as kgateway does it, with the filter in `enforcer-extproc`.
+    ExtProc,
 }
 
 /// Something happens: first to the world, then to the clock, then a request.
@@ -261,6 +263,14 @@ fn strings<E: de::Error>(value: Value) -> Result<Vec<String>, E> {
     values.into_iter().map(string).collect()
 }
 
+fn one_or_several<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Only>, D::Error> {
+    let values = match Value::deserialize(deserializer)? {
+        Value::Array(values) => values,
+        value => vec![value],
+    };
+    values.into_iter().map(|value| Only::deserialize(value).map_err(de::Error::custom)).collect()
+}
+
 fn one() -> usize {
     1
 }
@@ -343,7 +353,7 @@ impl Case {
     pub(crate) fn runs_on(&self, host: HostKind) -> bool {
         // What is refused never gets as far as to meet anybody else's filters.
         let same = host == HostKind::Attached && !self.refused.is_empty();
-        let excepted = self.except.as_ref().is_some_and(|except| host.is(except.host));
+        let excepted = self.except.iter().any(|except| host.is(except.host));
         !same && !excepted && self.only.as_ref().is_none_or(|only| host.is(only.host))
     }
 }
@@ -351,7 +361,9 @@ impl Case {
 impl HostKind {
     /// Whether what is said of the other kind holds for this one too.
     fn is(self, other: Self) -> bool {
-        self == other || matches!((self, other), (Self::Rust, Self::Harness) | (Self::Attached, Self::Envoy))
+        let variants =
+            [(Self::Rust, Self::Harness), (Self::Attached, Self::Envoy), (Self::ExtProc, Self::Envoy)];
+        self == other || variants.contains(&(self, other))
     }
 }
 

@@ -9,7 +9,7 @@ use enforcer_testbed::EnvoyBinary;
 
 use crate::Error;
 use crate::format::{Case, CaseFile, HostKind};
-use crate::host::{EnvoyHost, HarnessHost, Host};
+use crate::host::{EnvoyHost, ExtProcHost, HarnessHost, Host};
 use crate::packing::Packing;
 use crate::scenarios::{self, Index};
 
@@ -72,8 +72,8 @@ pub fn run_all(folder: &Path, filter: &str) -> Result<Report, Error> {
 
 /// The hosts that `$HOSTS` names, separated by commas; all of them if it names none.
 fn hosts() -> Result<Vec<Box<dyn Host>>, Error> {
-    const ALL: [&str; 8] =
-        ["harness", "rust", "bundled", "separate", "envoy-bundled", "attached", "envoy", "oldest"];
+    const ALL: [&str; 9] =
+        ["harness", "rust", "bundled", "separate", "envoy-bundled", "attached", "envoy", "oldest", "extproc"];
     let wanted = std::env::var("HOSTS").ok().filter(|names| !names.is_empty());
     let wanted: Vec<&str> = wanted.as_deref().map_or(ALL.to_vec(), |names| names.split(',').collect());
     if let Some(name) = wanted.iter().find(|name| !ALL.contains(name)) {
@@ -87,6 +87,7 @@ fn hosts() -> Result<Vec<Box<dyn Host>>, Error> {
             ("harness", ..) => Box::new(HarnessHost::new(HostKind::Harness, Packing::AsWritten)),
             ("rust", ..) => Box::new(HarnessHost::new(HostKind::Rust, Packing::AsWritten)),
             ("bundled", ..) => Box::new(HarnessHost::new(HostKind::Harness, Packing::Bundled)),
+            ("extproc", Some(binary), _) => Box::new(ExtProcHost::new(binary.clone())?),
             ("attached", Some(binary), _) => Box::new(EnvoyHost::attached(binary.clone())?),
             ("oldest", _, Some(binary)) => Box::new(EnvoyHost::new(binary.clone(), Packing::AsWritten)?),
             ("oldest", ..) => {

@@ -13,6 +13,7 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics},
     envoy,
     gateway::{Gateway, Input},
+    kgateway::{self, Release},
     output,
 };
 
@@ -45,6 +46,12 @@ enum Target {
     EnvoyFilters,
     /// envoy.yaml and the files that it watches: changes take effect while Envoy runs
     EnvoyXds,
+    /// Resources of Kubernetes, with the filters in a server of their own (kgateway 2.4)
+    #[value(name = "kgateway@2.4", alias = "kgateway")]
+    Kgateway24,
+    /// The same for kgateway 2.3, which tells filters no addresses and no certificates
+    #[value(name = "kgateway@2.3")]
+    Kgateway23,
 }
 
 pub(super) fn run(arguments: &Arguments, shell: &Shell) -> ExitCode {
@@ -125,8 +132,12 @@ fn write(gateway: &Gateway, arguments: &Arguments, shell: &Shell, findings: &mut
 }
 
 fn render(gateway: &Gateway, arguments: &Arguments, findings: &mut Diagnostics) -> Option<envoy::Files> {
-    findings.take(gateway.check_surroundings())?;
+    if !matches!(arguments.target, Target::Kgateway23 | Target::Kgateway24) {
+        findings.take(gateway.check_surroundings())?;
+    }
     Some(match arguments.target {
+        Target::Kgateway24 => findings.take(kgateway::kgateway(gateway, Release::V2_4))?,
+        Target::Kgateway23 => findings.take(kgateway::kgateway(gateway, Release::V2_3))?,
         Target::Envoy => envoy::envoy(gateway),
         Target::EnvoyFilters => {
             if gateway.model.apis.iter().any(|api| api.cors.is_some()) {

@@ -21,9 +21,29 @@ struct Plugin {
     configuration: Value,
 }
 
+/// What runs outside Envoy: one module, which is the bundle where there are several filters.
+#[derive(Debug)]
+pub struct Single {
+    /// The module's file, without `.wasm`.
+    pub module: &'static str,
+    pub root_id: &'static str,
+    pub configuration: Value,
+}
+
+/// All our filters as one.
+pub fn single(gateway: &Gateway) -> Option<Single> {
+    let plugin = packed(gateway, Packing::Bundle).into_iter().next()?;
+    let Plugin { module, root_id, configuration, .. } = plugin;
+    Some(Single { module, root_id, configuration })
+}
+
+fn plugins(gateway: &Gateway) -> Vec<Plugin> {
+    packed(gateway, gateway.settings.defaults.filters)
+}
+
 /// Our filters, in the order in which a request passes them. Analytics is last: what it sees of a request is what
 /// goes to the backend, and its last word comes in any case.
-fn plugins(gateway: &Gateway) -> Vec<Plugin> {
+fn packed(gateway: &Gateway, packing: Packing) -> Vec<Plugin> {
     let auth = Plugin {
         name: AUTH_FILTER,
         root_id: "auth",
@@ -43,7 +63,7 @@ fn plugins(gateway: &Gateway) -> Vec<Plugin> {
         configuration: serde_json::to_value(analytics).unwrap_or_default(),
     });
     let all: Vec<Plugin> = [Some(auth), ratelimit, analytics].into_iter().flatten().collect();
-    match gateway.settings.defaults.filters {
+    match packing {
         Packing::Bundle if all.len() > 1 => {
             let members = all.into_iter().map(|plugin| (plugin.root_id.to_owned(), plugin.configuration));
             let configuration = Value::Object(members.collect());

@@ -9,12 +9,12 @@ mod cors;
 mod filters;
 mod listeners;
 pub(crate) mod native;
-mod pretty;
+pub(crate) mod pretty;
 mod routes;
 
 pub use bootstrap::{Files, envoy, envoy_filters, envoy_xds};
 pub use clusters::{all_clusters, service_clusters};
-pub use filters::{AUTH_FILTER, AUTH_MODULE, http_filters, modules};
+pub use filters::{AUTH_FILTER, AUTH_MODULE, Single, http_filters, modules, single};
 
 use enforcer_core::units::Span;
 use serde_json::{Value, json};

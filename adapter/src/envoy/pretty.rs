@@ -5,7 +5,7 @@ use serde_json::Value;
 const WIDTH: usize = 110;
 
 /// Two spaces a level; a list or mapping that fits into a line is one.
-pub(super) fn json(value: &Value) -> String {
+pub(crate) fn json(value: &Value) -> String {
     let mut out = String::new();
     write(&mut out, value, 0);
     out

@@ -5,6 +5,7 @@ mod auth;
 mod check;
 mod gates;
 mod issuers;
+mod kgateway;
 mod limits;
 mod read;
 
@@ -16,6 +17,7 @@ pub use gates::{
     ApplicationList, BackendToken, Document, Opa, Revocation, RevocationList, SigningKey, Subscriptions,
 };
 pub use issuers::{Endpoints, Introspection, Issuer};
+pub use kgateway::{GatewayRef, Kgateway};
 pub use limits::{LimitService, Limits};
 pub(crate) use read::read_value;
 pub use read::settings;
@@ -55,6 +57,9 @@ pub struct Settings {
     /// What is told of calls, and to whom. Absent: nothing but Envoy's own log and statistics.
     #[serde(default)]
     pub analytics: Option<Analytics>,
+    /// What only the target `kgateway` needs.
+    #[serde(default)]
+    pub kgateway: Option<Kgateway>,
     /// What holds for every API that does not say otherwise.
     #[serde(default)]
     pub defaults: Defaults,

@@ -22,6 +22,8 @@ mod folder;
 #[cfg(test)]
 mod imports;
 #[cfg(test)]
+mod kgateway;
+#[cfg(test)]
 mod observability;
 #[cfg(test)]
 mod oidc;

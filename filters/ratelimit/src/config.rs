@@ -62,6 +62,30 @@ pub struct RateLimitConfig {
     pub identified: bool,
 }
 
+/// Which bodies a configuration looks at or counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bodies {
+    pub request: bool,
+    pub response: bool,
+}
+
+impl RateLimitConfig {
+    /// Which bodies have to pass the filter, for hosts that otherwise spare it them.
+    pub fn bodies(&self) -> Bodies {
+        let tiers = self.tiers.values().map(|tier| (tier.bandwidth, &tier.cost));
+        let groups = self.tiers.values().flat_map(|tier| &tier.groups);
+        let all = tiers.chain(groups.map(|group| (group.bandwidth, &group.cost)));
+        all.fold(Bodies::default(), |bodies, (bandwidth, cost)| {
+            let counted = |not: Traffic| bandwidth.is_some_and(|bandwidth| bandwidth.of != not);
+            let looked_at = cost.as_ref().is_some_and(|cost| matches!(cost.from, CostSource::Json(_)));
+            Bodies {
+                request: bodies.request || counted(Traffic::Response),
+                response: bodies.response || looked_at || counted(Traffic::Request),
+            }
+        })
+    }
+}
+
 /// An allowance.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

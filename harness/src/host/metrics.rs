@@ -11,7 +11,23 @@ use super::abi::Status;
 ///
 /// Names are what modules define; Envoy shows them with the prefix `wasmcustom.`.
 #[derive(Debug, Clone, Default)]
-pub struct Metrics(Arc<Mutex<BTreeMap<(Kind, String), Value>>>);
+pub struct Metrics {
+    all: Arc<Mutex<BTreeMap<(Kind, String), Value>>>,
+    /// Only how many and how much, so that a process can go on for ever.
+    summed: bool,
+}
+
+/// What there is to say of a metric at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    Counter(u64),
+    Gauge(u64),
+    /// How many values were recorded, and their sum.
+    Histogram {
+        count: u64,
+        sum: u64,
+    },
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
@@ -23,10 +39,31 @@ pub(crate) enum Kind {
 #[derive(Debug, Clone, Default)]
 struct Value {
     now: u64,
+    count: u64,
+    sum: u64,
     recorded: Vec<u64>,
 }
 
 impl Metrics {
+    /// Histograms that do not keep what was recorded in them, for a process that does not end.
+    pub fn summed() -> Self {
+        Self { summed: true, ..Self::default() }
+    }
+
+    /// Everything that modules have defined, by name.
+    pub fn readings(&self) -> Vec<(String, Reading)> {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let reading = |((kind, name), value): (&(Kind, String), &Value)| {
+            let reading = match kind {
+                Kind::Counter => Reading::Counter(value.now),
+                Kind::Gauge => Reading::Gauge(value.now),
+                Kind::Histogram => Reading::Histogram { count: value.count, sum: value.sum },
+            };
+            (name.clone(), reading)
+        };
+        all.iter().map(reading).collect()
+    }
+
     /// A counter's value; 0 if nobody defined it.
     pub fn counter(&self, name: &str) -> u64 {
         self.read(Kind::Counter, name).now
@@ -44,17 +81,17 @@ impl Metrics {
 
     /// All counters that modules have defined, by name.
     pub fn counters(&self) -> BTreeMap<String, u64> {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.iter().filter(|((k, _), _)| *k == Kind::Counter).map(|((_, n), v)| (n.clone(), v.now)).collect()
     }
 
     fn read(&self, kind: Kind, name: &str) -> Value {
-        let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.get(&(kind, name.to_owned())).cloned().unwrap_or_default()
     }
 
     fn write(&self, (kind, name): &(Kind, String), f: impl FnOnce(&mut Value)) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         f(all.entry((*kind, name.clone())).or_default());
     }
 }
@@ -104,7 +141,13 @@ impl MetricIds {
         metrics.write(metric, |value| match metric.0 {
             Kind::Counter => value.now = value.now.wrapping_add(n),
             Kind::Gauge => value.now = n,
-            Kind::Histogram => value.recorded.push(n),
+            Kind::Histogram => {
+                value.count = value.count.wrapping_add(1);
+                value.sum = value.sum.wrapping_add(n);
+                if !metrics.summed {
+                    value.recorded.push(n);
+                }
+            }
         });
         Ok(())
     }
@@ -152,6 +195,17 @@ mod tests {
         assert_eq!(ids.increment(&metrics, id, 1), Err(Status::BadArgument));
         assert_eq!(ids.get(&metrics, id), Err(Status::BadArgument));
         assert_eq!(metrics.histogram("size"), [5]);
+        assert_eq!(metrics.readings(), [("size".to_owned(), Reading::Histogram { count: 1, sum: 5 })]);
+    }
+
+    #[test]
+    fn summed_histograms_keep_no_values() {
+        let (metrics, mut ids) = (Metrics::summed(), MetricIds::default());
+        let id = ids.define(&metrics, 2, "size".into()).unwrap();
+        ids.record(&metrics, id, 5).unwrap();
+        ids.record(&metrics, id, 6).unwrap();
+        assert!(metrics.histogram("size").is_empty());
+        assert_eq!(metrics.readings(), [("size".to_owned(), Reading::Histogram { count: 2, sum: 11 })]);
     }
 
     #[test]

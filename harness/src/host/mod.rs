@@ -32,7 +32,7 @@ pub use event::{
     Ended, Event, Frame, GrpcCall, GrpcCallResult, HttpCall, HttpCallResult, HttpResponse, StreamId,
 };
 pub use headers::HeaderMap;
-pub use metrics::Metrics;
+pub use metrics::{Metrics, Reading};
 pub use module::{LoadError, Module};
 pub use plugin::{Cluster, Environment, Outside, Plugin};
 pub use shared::{Owner, Shared};

@@ -14,6 +14,8 @@ use super::{imports, state::HostState};
 pub struct Module {
     pub(crate) instance: InstancePre<HostState>,
     pub(crate) metered: bool,
+    /// Heartbeats that a call into the module may last.
+    pub(crate) beats: Option<u64>,
 }
 
 impl fmt::Debug for Module {
@@ -51,17 +53,29 @@ impl Module {
 
     /// As [`Module::from_file`], counting instructions: slower, and the same number on every machine.
     pub fn metered(path: impl AsRef<Path>) -> Result<Self, LoadError> {
-        Self::compile(&read(path.as_ref())?, true)
+        Self::compile(&read(path.as_ref())?, true, None)
     }
 
     /// Compiles a module that is in memory.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, LoadError> {
-        Self::compile(bytes, false)
+        Self::compile(bytes, false, None)
     }
 
-    fn compile(bytes: &[u8], metered: bool) -> Result<Self, LoadError> {
+    /// As [`Module::from_bytes`], for embedders that nothing may hang: a call into the module that lasts for so many
+    /// [`Module::beat`]s, plus the one under way, is a trap.
+    pub fn guarded(bytes: &[u8], beats: u64) -> Result<Self, LoadError> {
+        Self::compile(bytes, false, Some(beats))
+    }
+
+    /// A heartbeat, for the instances of a guarded module: to be called at regular times, from any thread.
+    pub fn beat(&self) {
+        self.instance.module().engine().increment_epoch();
+    }
+
+    fn compile(bytes: &[u8], metered: bool, beats: Option<u64>) -> Result<Self, LoadError> {
         let mut config = Config::new();
         config.consume_fuel(metered);
+        config.epoch_interruption(beats.is_some());
         let engine = Engine::new(&config).map_err(LoadError::Invalid)?;
         let module = wasmtime::Module::new(&engine, bytes).map_err(LoadError::Invalid)?;
         check_exports(&module)?;
@@ -75,7 +89,7 @@ impl Module {
             }
         }
         let instance = linker.instantiate_pre(&module).map_err(LoadError::Mismatch)?;
-        Ok(Self { instance, metered })
+        Ok(Self { instance, metered, beats })
     }
 }
 

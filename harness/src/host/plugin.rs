@@ -23,6 +23,8 @@ pub struct Plugin {
     pub allow_on_headers_stop_iteration: bool,
     /// The listener's `per_connection_buffer_limit_bytes`. A body that is buffered beyond it ends in 413 or 500.
     pub buffer_limit: usize,
+    /// Bytes of linear memory that a VM can have; Envoy's cap is 1 GiB. Growing beyond fails in the module.
+    pub memory_limit: usize,
     /// Foreign functions that this host does not have, such as `sign` before Envoy 1.37.
     pub missing_functions: Vec<String>,
 }
@@ -38,6 +40,7 @@ impl Default for Plugin {
             environment: Vec::new(),
             allow_on_headers_stop_iteration: false,
             buffer_limit: 1024 * 1024,
+            memory_limit: 1024 * 1024 * 1024,
             missing_functions: Vec::new(),
         }
     }

@@ -18,9 +18,6 @@ use super::{
     stream::Stream,
 };
 
-/// Envoy's cap on a VM's linear memory.
-const MAX_MEMORY: usize = 1024 * 1024 * 1024;
-
 pub(crate) struct HostState {
     /// The embedder's number for this VM: names it in logs and queues.
     pub(crate) vm: u32,
@@ -110,13 +107,14 @@ pub(crate) enum Deferred {
 
 impl HostState {
     pub(crate) fn new(vm: u32, plugin: Arc<Plugin>, environment: Environment) -> Self {
+        let limits = StoreLimitsBuilder::new().memory_size(plugin.memory_limit).build();
         Self {
             vm,
             plugin,
             environment,
             memory: None,
             allocate: None,
-            limits: StoreLimitsBuilder::new().memory_size(MAX_MEMORY).build(),
+            limits,
             initializing: false,
             current: 0,
             effective: 0,

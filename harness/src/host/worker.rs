@@ -24,6 +24,7 @@ pub struct Worker {
     pub(super) store: Store<HostState>,
     pub(super) exports: Exports,
     metered: bool,
+    beats: Option<u64>,
     /// Why the VM died.
     failure: Option<String>,
 }
@@ -76,6 +77,9 @@ impl Worker {
         if module.metered {
             store.set_fuel(u64::MAX).map_err(StartError::Instance)?;
         }
+        if let Some(beats) = module.beats {
+            store.set_epoch_deadline(beats);
+        }
         let instance = module.instance.instantiate(&mut store).map_err(StartError::Instance)?;
         let exports = Exports::of(&instance, &mut store).map_err(StartError::Instance)?;
         let memory = instance.get_memory(&mut store, "memory");
@@ -85,7 +89,8 @@ impl Worker {
             .map_err(StartError::Instance)?;
         store.data_mut().memory = memory;
         store.data_mut().allocate = Some(allocate);
-        let mut worker = Self { store, exports, metered: module.metered, failure: None };
+        let (metered, beats) = (module.metered, module.beats);
+        let mut worker = Self { store, exports, metered, beats, failure: None };
         worker.initialize()?;
         worker.configure()?;
         Ok(worker)
@@ -162,6 +167,12 @@ impl Worker {
         let started = state.environment.outside.wall_clock();
         state.streams.insert(id, Stream::new(attributes, started));
         id
+    }
+
+    /// What modules have left for a stream under a filter state's name, such as `wasm.enforcer`.
+    pub fn filter_state(&self, stream: StreamId, name: &str) -> Option<&[u8]> {
+        let state = &self.state().streams.get(&stream)?.filter_state;
+        state.get(name.as_bytes()).map(Vec::as_slice)
     }
 
     /// The tick that [`Event::TickPeriod`] asked for.
@@ -247,6 +258,9 @@ impl Worker {
         let before = self.instructions();
         self.state_mut().current = context;
         self.state_mut().effective = 0;
+        if let Some(beats) = self.beats {
+            self.store.set_epoch_deadline(beats);
+        }
         let result = function.call(&mut self.store, parameters);
         let spent = self.instructions().saturating_sub(before);
         let state = self.state_mut();

@@ -10,7 +10,6 @@ mod caller;
 mod configuration;
 mod counter;
 mod early;
-mod extproc;
 mod fuzz;
 mod misuse;
 mod probe;

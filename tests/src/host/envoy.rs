@@ -67,10 +67,7 @@ impl Host for EnvoyHost {
     }
 
     fn start(&self, scene: &Scene) -> Result<Box<dyn Stage>, Error> {
-        let mut services = BTreeMap::from([(BACKEND.to_owned(), Service::start(&Behaviour::default())?)]);
-        for (name, behaviour) in &scene.services {
-            services.insert(name.clone(), Service::start(behaviour)?);
-        }
+        let services = services(scene)?;
         let config = self.bootstrap(scene, &addresses(&services))?;
         let workers = u32::try_from(scene.workers).unwrap_or(u32::MAX);
         let options = self.binary.options(config).concurrency(workers);
@@ -90,17 +87,26 @@ impl Host for EnvoyHost {
     }
 }
 
-fn addresses(services: &BTreeMap<String, Service>) -> BTreeMap<String, SocketAddr> {
+/// The backend, and what the filters call.
+pub(super) fn services(scene: &Scene) -> Result<BTreeMap<String, Service>, Error> {
+    let mut services = BTreeMap::from([(BACKEND.to_owned(), Service::start(&Behaviour::default())?)]);
+    for (name, behaviour) in &scene.services {
+        services.insert(name.clone(), Service::start(behaviour)?);
+    }
+    Ok(services)
+}
+
+pub(super) fn addresses(services: &BTreeMap<String, Service>) -> BTreeMap<String, SocketAddr> {
     services.iter().map(|(name, service)| (name.clone(), service.port.address())).collect()
 }
 
 /// Fields drop in this order: Envoy before what it talks to.
-struct EnvoyStage {
-    envoy: Envoy,
-    client: RawClient,
+pub(super) struct EnvoyStage {
+    pub(super) envoy: Envoy,
+    pub(super) client: RawClient,
     /// Whether it speaks TLS.
-    tls: bool,
-    services: BTreeMap<String, Service>,
+    pub(super) tls: bool,
+    pub(super) services: BTreeMap<String, Service>,
 }
 
 impl EnvoyStage {
@@ -211,7 +217,7 @@ fn answered(response: Response, logged: &str) -> Answered {
 }
 
 /// A server that can go down and come back on its port.
-struct Service {
+pub(super) struct Service {
     port: ReservedPort,
     server: Option<EchoBackend>,
     /// In place of the other one, where it is a rate limit service.

@@ -3,7 +3,9 @@
 mod attached;
 mod bootstrap;
 mod envoy;
+mod extproc;
 mod harness;
+mod kgateway;
 mod limits;
 mod refused;
 mod wire;
@@ -16,6 +18,7 @@ use enforcer_testbed::{Fields, Received};
 use serde_json::Value;
 
 pub(crate) use envoy::EnvoyHost;
+pub(crate) use extproc::ExtProcHost;
 pub(crate) use harness::HarnessHost;
 pub(crate) use limits::LimitService;
 pub(crate) use wire::{WireBody, WireRequest};
@@ -164,9 +167,15 @@ fn packed(packing: Packing) -> &'static str {
     }
 }
 
-/// What is in the log when a virtual machine has died: Envoy's words, the SDK's, and the harness's.
+/// What is in the log when a virtual machine has died: Envoy's words, the SDK's, the harness's, and the ext_proc server's.
 pub(crate) fn tells_of_a_crash(line: &str) -> bool {
-    ["failed: Uncaught", "panicked at", "wasm_fail_stream", "the virtual machine died"]
-        .iter()
-        .any(|sign| line.contains(sign))
+    [
+        "failed: Uncaught",
+        "panicked at",
+        "wasm_fail_stream",
+        "the virtual machine died",
+        "an instance has died",
+    ]
+    .iter()
+    .any(|sign| line.contains(sign))
 }

@@ -19,14 +19,10 @@ use super::Plugin;
 #[derive(Debug, Default)]
 pub(crate) struct Outdoors {
     nanoseconds: AtomicU64,
-    pub(crate) log: Arc<Mutex<Vec<String>>>,
+    pub(crate) log: Mutex<Vec<String>>,
 }
 
 impl Outdoors {
-    pub(crate) fn logging_to(log: Arc<Mutex<Vec<String>>>) -> Self {
-        Self { log, ..Self::default() }
-    }
-
     pub(crate) fn pass(&self, time: Duration) {
         self.nanoseconds.fetch_add(u64::try_from(time.as_nanos()).unwrap(), Relaxed);
     }
@@ -66,17 +62,8 @@ impl Outside for Outdoors {
 /// Starts a plugin on one worker.
 pub(crate) fn start(module: &Module, plugin: &Plugin) -> (Worker, Arc<Outdoors>) {
     let outdoors = Arc::new(Outdoors::default());
-    (start_in(module, plugin, &outdoors, Metrics::default()), outdoors)
-}
-
-/// [`start`], in a world that is there already.
-pub(crate) fn start_in(
-    module: &Module,
-    plugin: &Plugin,
-    outdoors: &Arc<Outdoors>,
-    metrics: Metrics,
-) -> Worker {
-    let environment = Environment { outside: Arc::clone(outdoors) as _, shared: Shared::default(), metrics };
+    let outside = Arc::clone(&outdoors) as _;
+    let environment = Environment { outside, shared: Shared::default(), metrics: Metrics::default() };
     let settings = HostPlugin {
         name: plugin.module.into(),
         root_id: plugin.root_id.into(),
@@ -86,5 +73,5 @@ pub(crate) fn start_in(
         ..HostPlugin::default()
     };
     let worker = Worker::start(module, Arc::new(settings), environment, 0);
-    worker.unwrap_or_else(|error| panic!("{error}; log: {:?}", outdoors.log.lock()))
+    (worker.unwrap_or_else(|error| panic!("{error}; log: {:?}", outdoors.log.lock())), outdoors)
 }

@@ -152,6 +152,10 @@ pub(crate) trait Host {
     /// The response-code details of every request that is over, oldest first.
     fn details(&mut self) -> Vec<String>;
 
+    /// Whether a cluster can be without any endpoint. A table of URLs knows no such thing: `empty` is not in it.
+    fn has_empty_clusters(&self) -> bool {
+        true
+    }
     /// Lets time pass: on a host with a clock of its own, only there.
     fn pass(&mut self, time: Duration);
     /// Whether the whole process is gone: some calls in some phases abort Envoy.

@@ -1,0 +1,105 @@
+//! `enforcer-extproc`: serves a configuration folder to Envoy.
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+
+use clap::{Parser, ValueEnum};
+use enforcer_core::units::Span;
+use enforcer_extproc::{Bridge, Journal, Lines, LoadError, Modules, Options, Source, Tls};
+use enforcer_harness::Level;
+
+/// The Enforcer filters behind Envoy's ext_proc
+#[derive(Debug, Parser)]
+#[command(name = "enforcer-extproc", version)]
+struct Arguments {
+    /// The folder with enforcer.json; it is read again when anything in it changes
+    #[arg(long, value_name = "FOLDER", default_value = "/etc/enforcer")]
+    config: PathBuf,
+    /// Where Envoy calls
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9000")]
+    listen: SocketAddr,
+    /// Where /metrics, /healthz and /readyz are
+    #[arg(long, value_name = "ADDRESS", default_value = "0.0.0.0:9001")]
+    admin: SocketAddr,
+    /// Threads that run filters [default: one a processor]
+    #[arg(long, value_name = "NUMBER")]
+    workers: Option<usize>,
+    /// How long requests under way may take after SIGTERM
+    #[arg(long, value_name = "TIME", default_value = "25s")]
+    drain: Span,
+    /// The server's certificate, in PEM; Envoy then calls by TLS
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's key, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// The authorities that Envoy's own certificate must come from, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_clients: Option<PathBuf>,
+    /// Lines below this level are not logged
+    #[arg(long, value_enum, default_value_t = LogLevel::Info)]
+    log_level: LogLevel,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum LogLevel {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+impl From<LogLevel> for Level {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Debug => Self::Debug,
+            LogLevel::Info => Self::Info,
+            LogLevel::Warn => Self::Warn,
+            LogLevel::Error => Self::Error,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let journal: Arc<dyn Journal> = Arc::new(Lines::new(arguments.log_level.into()));
+    match run(&arguments, &journal) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            journal.line(Level::Critical, "server", &error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments, journal: &Arc<dyn Journal>) -> Result<(), LoadError> {
+    let failed = |what| move |source| LoadError::Surroundings { what, source };
+    let workers = arguments.workers.or_else(|| std::thread::available_parallelism().ok().map(usize::from));
+    let options = Options {
+        listen: arguments.listen,
+        admin: arguments.admin,
+        workers: workers.unwrap_or(1),
+        source: Source::Folder(arguments.config.clone()),
+        tls: tls(arguments)?,
+    };
+    let modules = Modules::start().map_err(failed("start threads"))?;
+    let bridge = Bridge::start(&options, &modules, Arc::clone(journal))?;
+    let line = format!("serving on {}, metrics on {}", bridge.address(), bridge.admin());
+    journal.line(Level::Info, "server", &line);
+    bridge.wait_for_signal().map_err(failed("wait for signals"))?;
+    journal.line(Level::Info, "server", "draining");
+    let left = bridge.drain(Duration::from(arguments.drain));
+    if left > 0 {
+        journal.line(Level::Warn, "server", &format!("{left} requests have not ended in time"));
+    }
+    Ok(())
+}
+
+fn tls(arguments: &Arguments) -> Result<Option<Tls>, LoadError> {
+    let read =
+        |path: &PathBuf| std::fs::read(path).map_err(|source| LoadError::Read { path: path.clone(), source });
+    let (Some(certificate), Some(key)) = (&arguments.tls_certificate, &arguments.tls_key) else {
+        return Ok(None);
+    };
+    let clients = arguments.tls_clients.as_ref().map(read).transpose()?;
+    Ok(Some(Tls { certificate: read(certificate)?, key: read(key)?, clients }))
+}
