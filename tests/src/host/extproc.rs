@@ -1,7 +1,7 @@
 //! `enforcer-extproc` behind a real Envoy that is configured as kgateway configures it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -9,7 +9,7 @@ use enforcer_extproc::{
     Bridge, Cluster, Config, Filter, Finished, Journal, Limits, Modules, Options, Source,
 };
 use enforcer_harness::Level;
-use enforcer_testbed::{EnvoyBinary, Received, Version};
+use enforcer_testbed::{EnvoyBinary, Received, ReservedPort, Version};
 
 use super::envoy::{EnvoyStage, addresses, services};
 use super::{Behaviour, Exchanges, Host, Plugin, Scene, Stage, WireRequest, bootstrap, kgateway};
@@ -20,6 +20,9 @@ use crate::packing::Packing;
 /// How long the server may take to hear that Envoy is done with a request.
 const END_LIMIT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_millis(2);
+
+/// Wherever there is room.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A server and an Envoy, new ones for each start. Modules are compiled once.
 pub(crate) struct ExtProcHost {
@@ -40,10 +43,11 @@ impl ExtProcHost {
         scene: &Scene,
         services: &BTreeMap<String, SocketAddr>,
         log: &Arc<Log>,
+        listen: SocketAddr,
     ) -> Result<Bridge, String> {
         let options = Options {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            admin: SocketAddr::from(([127, 0, 0, 1], 0)),
+            listen,
+            admin: ANY_PORT,
             workers: scene.workers,
             source: Source::Given(Box::new(config(scene, services))),
             tls: None,
@@ -94,14 +98,16 @@ impl Host for ExtProcHost {
         let services = services(scene)?;
         let addresses = addresses(&services);
         let log = Arc::new(Log::default());
-        let bridge = self.bridge(scene, &addresses, &log).map_err(Error::Case)?;
+        let port = ReservedPort::new()?;
         let backend = addresses.get(super::BACKEND).copied();
         let backend = backend.ok_or_else(|| Error::Case("there is no backend".into()))?;
-        let config = kgateway::bootstrap(scene, backend, bridge.address())?;
+        let config = kgateway::bootstrap(scene, backend, port.address())?;
         let envoy = self.binary.options(config.to_string()).concurrency(1).start()?;
         let client = envoy.client(bootstrap::LISTENER)?;
+        // Last, because Envoy takes its time, in which filters would already refresh what they have fetched.
+        let bridge = self.bridge(scene, &addresses, &log, port.address()).map_err(Error::Case)?;
         let envoy = EnvoyStage { envoy, client, tls: scene.tls, services };
-        Ok(Box::new(ExtProcStage { envoy, bridge, log }))
+        Ok(Box::new(ExtProcStage { envoy, bridge, log, _port: port }))
     }
 
     fn refusals(&self, _accepted: &Scene, scenes: &[Scene]) -> Result<Vec<Option<String>>, Error> {
@@ -109,7 +115,7 @@ impl Host for ExtProcHost {
         let refusal = |scene: &Scene| {
             let services = scene.services.keys().map(|name| (name.clone(), nowhere)).collect();
             let log = Arc::new(Log::default());
-            let error = self.bridge(scene, &services, &log).err()?;
+            let error = self.bridge(scene, &services, &log, ANY_PORT).err()?;
             Some(format!("{}\n{error}", log.since(0).join("\n")))
         };
         Ok(scenes.iter().map(refusal).collect())
@@ -121,6 +127,7 @@ struct ExtProcStage {
     envoy: EnvoyStage,
     bridge: Bridge,
     log: Arc<Log>,
+    _port: ReservedPort,
 }
 
 impl ExtProcStage {
