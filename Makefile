@@ -163,13 +163,13 @@ wasm: targets ## The Wasm modules, in target/wasm32-wasip1/wasm
 	@$(CARGO) build --profile wasm --target wasm32-wasip1 $(MODULES:%=-p %)
 
 .PHONY: dist
-dist: wasm ## What a release is made of: dist/*.wasm, dist/enforcer, dist/schemas, dist/SHA256SUMS
-	@$(CARGO) build --release -p enforcer-adapter
+dist: wasm ## What a release is made of: dist/*.wasm, dist/enforcer, dist/enforcer-extproc, dist/schemas, dist/SHA256SUMS
+	@$(CARGO) build --release -p enforcer-adapter -p enforcer-extproc
 	@rm -rf dist && mkdir -p dist/schemas
 	@cp $(WASM_DIR)/analytics.wasm $(WASM_DIR)/auth.wasm $(WASM_DIR)/bundle.wasm $(WASM_DIR)/ratelimit.wasm dist/
-	@cp $(TARGET)/release/enforcer dist/
+	@cp $(TARGET)/release/enforcer $(TARGET)/release/enforcer-extproc dist/
 	@for name in $$(dist/enforcer schema); do dist/enforcer schema $$name >dist/schemas/$${name%.yaml}.json; done
-	@cd dist && sha256sum *.wasm enforcer schemas/*.json >SHA256SUMS
+	@cd dist && sha256sum *.wasm enforcer enforcer-extproc schemas/*.json >SHA256SUMS
 	@cat dist/SHA256SUMS
 
 .PHONY: targets

@@ -119,9 +119,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     let costs = startup::measure(&configurations(&rows), &envoy, if arguments.quick { 1 } else { 5 })?;
     let instructions = instructions::measure(&arguments.modules)?;
     let corpus = if arguments.quick { None } else { corpus::measure(&adapter)? };
-    let bytes = startup::size(&auth)?;
+    let sizes = startup::sizes(&arguments.modules)?;
     let table = Table(&measured);
-    let goals = judge(table, bytes, &costs, corpus.as_ref());
+    let goals = judge(table, &sizes, &costs, corpus.as_ref());
     let machine = [
         ("Machine", process::machine()),
         ("Taken by other machines on it", format!("{stolen:.1} % of a processor")),
@@ -133,7 +133,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         machine: &machine,
         table,
         goals: &goals,
-        bytes,
+        sizes: &sizes,
         floods: &floods,
         costs: &costs,
         instructions: &instructions,

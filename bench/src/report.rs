@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use crate::{
     corpus::Corpus,
     flood::Flood,
-    goals::{Goal, Table},
+    goals::{Goal, Size, Table},
     instructions::Instructions,
     rows::Id,
     startup::Cost,
@@ -22,8 +22,7 @@ pub struct Report<'a> {
     pub machine: &'a [(&'static str, String)],
     pub table: Table<'a>,
     pub goals: &'a [Goal],
-    /// auth.wasm, in bytes.
-    pub bytes: u64,
+    pub sizes: &'a [Size],
     pub floods: &'a [Flood],
     pub costs: &'a [Cost],
     pub instructions: &'a Instructions,
@@ -123,7 +122,10 @@ impl Report<'_> {
             ["", "start, ms", "of which CPU, ms", "memory with one worker, MB", "each further worker, MB"];
         let mut text = table(&heads, rows);
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "\nauth.wasm has {} bytes.", self.bytes);
+        let _ = writeln!(text);
+        for Size { module, bytes, .. } in self.sizes {
+            let _ = writeln!(text, "* {module} has {bytes} bytes.");
+        }
         text
     }
 
@@ -198,7 +200,7 @@ mod tests {
             machine: &[],
             table: Table(&[]),
             goals: &[],
-            bytes: 1,
+            sizes: &[],
             floods: &[],
             costs: &[],
             instructions: &Instructions::new(),

@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::{
     Result,
     gateway::LISTENER,
+    goals::Size,
     load::{HEADERS, Requests},
     process,
     rows::Id,
@@ -88,7 +89,18 @@ fn memory(bootstrap: &Value, requests: &Requests, envoy: &EnvoyBinary, workers: 
     Ok(process::anonymous_memory(envoy.id())? / 1e3)
 }
 
-/// Size of a file in bytes.
-pub fn size(file: &Path) -> Result<u64> {
-    Ok(std::fs::metadata(file)?.len())
+/// The sizes of the modules in a folder.
+pub fn sizes(modules: &Path) -> Result<Vec<Size>> {
+    let goals = [
+        ("auth.wasm", "auth.wasm: at most 500 kB", 500_000),
+        ("ratelimit.wasm", "ratelimit.wasm: at most 300 kB", 300_000),
+        ("analytics.wasm", "analytics.wasm: at most 300 kB", 300_000),
+    ];
+    goals
+        .into_iter()
+        .map(|(module, goal, most)| {
+            let bytes = std::fs::metadata(modules.join(module))?.len();
+            Ok(Size { module, bytes, goal, most })
+        })
+        .collect()
 }
