@@ -89,7 +89,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     let (noop, ratelimit, bundle) = (module("noop.wasm")?, module("ratelimit.wasm")?, module("bundle.wasm")?);
     let adapter = Adapter {
         enforcer: arguments.enforcer.canonicalize()?,
-        module: auth.clone(),
+        module: auth,
         backend: backend_address,
         folder: folder.path().to_owned(),
     };

@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     config::{self, Api, Encoding},
-    source::is_token_byte,
+    source::may_be_written,
 };
 
 mod key;
@@ -99,8 +99,9 @@ impl BackendTokens {
         if config.ttl.duration() < LEAST_TTL {
             return Err(ConfigError::at("ttl", format!("`{}` is less than `10s`", config.ttl)));
         }
-        if config.header.is_empty() || !config.header.bytes().all(is_token_byte) {
-            return Err(ConfigError::at("header", format!("`{}` is no name of a header", config.header)));
+        if !may_be_written(&config.header) {
+            let problem = format!("`{}` is not a header that can carry a token", config.header);
+            return Err(ConfigError::at("header", problem));
         }
         if config.jwks_path.as_ref().is_some_and(|path| !path.starts_with('/')) {
             return Err(ConfigError::at("jwks_path", "not a path: it begins with `/`"));

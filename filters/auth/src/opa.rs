@@ -1,11 +1,14 @@
 //! Asking Open Policy Agent whether a caller may do this. Source of the question: Choreo Connect's
 //! `OPADefaultRequestGenerator`; of the answer: OPA's data API, `POST /v1/data/{path}`.
 
+use std::time::Duration;
+
 use enforcer_core::{
     cache::{Cache, Weigh},
     config::ConfigError,
     cx::{CalloutError, CalloutReply, Cx, HttpCall},
     headers::HeaderMap,
+    host::Level,
     identity::{Called, Caller},
     net,
 };
@@ -26,7 +29,11 @@ pub struct Opa {
     /// Headers that are not shown to it, in lower case: they carry credentials.
     hidden: Vec<String>,
     known: Cache<Known>,
+    /// Until when nothing is said of answers that did not come.
+    silent_until: Option<Duration>,
 }
+
+const SILENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Known(Opinion);
@@ -89,7 +96,7 @@ impl Opa {
         });
         let usual = ["authorization".to_owned(), "proxy-authorization".to_owned()];
         let hidden = hidden.chain(usual).chain(secret).collect();
-        Ok(Self { call, hidden, known: Cache::new(config.cache.as_usize()), config })
+        Ok(Self { call, hidden, known: Cache::new(config.cache.as_usize()), silent_until: None, config })
     }
 
     /// `heard`: what the agent has just said of this request.
@@ -101,6 +108,9 @@ impl Opa {
         let now = cx.host.monotonic();
         let key = (!self.config.cache_key.is_empty()).then(|| self.key(question, cx));
         if let Some(opinion) = heard {
+            if let Err(problem @ (DecisionProblem::Unavailable | DecisionProblem::Unreadable)) = opinion {
+                self.complain(problem, cx);
+            }
             if let (Some(key), Ok(()) | Err(DecisionProblem::Denied)) = (&key, opinion) {
                 let until = now.saturating_add(self.config.max_age.duration());
                 self.known.insert(key, Known(opinion), until);
@@ -114,6 +124,20 @@ impl Opa {
         cx.host.count("enforcer.auth.decision.asked", 1);
         let body = self.input(question, cx).to_string().into_bytes();
         Advice::Ask(Box::new(HttpCall { body, ..self.call.clone() }))
+    }
+
+    /// Says that there was no answer, once a second.
+    fn complain(&mut self, problem: DecisionProblem, cx: &Cx<'_>) {
+        cx.host.count("enforcer.auth.decision.failed", 1);
+        let now = cx.host.monotonic();
+        if self.silent_until.is_none_or(|until| now >= until) {
+            self.silent_until = Some(now.saturating_add(SILENCE));
+            let what = match problem {
+                DecisionProblem::Unreadable => "says neither yes nor no",
+                DecisionProblem::Unavailable | DecisionProblem::Denied => "cannot be asked",
+            };
+            cx.host.log(Level::Warn, format_args!("auth: the policy agent at `{}` {what}", self.config.url));
+        }
     }
 
     /// What the agent has said, in the first of these answers.

@@ -153,6 +153,14 @@ fn normalise(source: &mut TokenSource) -> Result<(), String> {
     Ok(())
 }
 
+/// A header name (RFC 9110 section 5.1) that neither routes nor frames the request.
+pub fn may_be_written(name: &str) -> bool {
+    const TAKEN: [&str; 6] = ["host", "content-length", "transfer-encoding", "connection", "te", "upgrade"];
+    !name.is_empty()
+        && name.bytes().all(is_token_byte)
+        && !TAKEN.iter().any(|taken| name.eq_ignore_ascii_case(taken))
+}
+
 /// `tchar` of RFC 9110 section 5.6.2.
 pub fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)

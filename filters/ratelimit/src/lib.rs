@@ -120,7 +120,7 @@ impl Filter for RateLimit {
     type Exchange = Exchange;
 
     fn new(mut config: RateLimitConfig, _capabilities: Capabilities) -> Result<Self, ConfigError> {
-        policies::normalise(&mut config);
+        policies::normalise(&mut config)?;
         policies::check_identified(&mut config)?;
         if config.ipv6_prefix > 128 {
             return Err(ConfigError::at("ipv6_prefix", "an address has 128 bits: give at most so many"));

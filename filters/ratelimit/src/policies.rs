@@ -56,15 +56,28 @@ impl Applied<'_> {
     }
 }
 
-/// Brings the names of headers to the form in which Envoy has them, everywhere in a configuration.
-pub fn normalise(config: &mut RateLimitConfig) {
-    parts(config, &mut |_, part| {
-        if let Part::Header(name) = part {
-            name.make_ascii_lowercase();
-        }
-        Ok(())
+/// Brings the names of headers to the form in which Envoy has them, everywhere in a configuration. What can be in no
+/// request is refused: it would never apply.
+pub fn normalise(config: &mut RateLimitConfig) -> Result<(), ConfigError> {
+    parts(config, &mut |path, part| {
+        let named = match part {
+            Part::Header(name) => {
+                name.make_ascii_lowercase();
+                is_token(name)
+            }
+            Part::Cookie(name) => is_token(name),
+            Part::Query(name) | Part::Claim(name) => !name.is_empty(),
+            _ => true,
+        };
+        if named { Ok(()) } else { Err(ConfigError::at(path, "nothing has such a name")) }
     })
-    .unwrap_or_default();
+}
+
+/// A `token` of RFC 9110 section 5.6.2, or the name of a pseudo-header.
+fn is_token(name: &str) -> bool {
+    let name = name.strip_prefix(':').unwrap_or(name);
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(fits)
 }
 
 /// Refuses what looks at callers when nobody says who calls: it would never apply.
@@ -209,6 +222,10 @@ pub fn check(policies: &[Policy], tiers: &Tiers, service: bool) -> Result<(), Co
         if policy.key.is_empty() {
             let problem =
                 "no part: say whose requests count together, or `[{constant: all}]` for everybody's";
+            return Err(at(ConfigError::at("key", problem)));
+        }
+        if policy.callers == Callers::Anonymous && policy.key.iter().any(is_of_caller) {
+            let problem = "nothing would count: nobody knows who anonymous callers are; count by `client_ip`";
             return Err(at(ConfigError::at("key", problem)));
         }
         if policy.shared && !service {

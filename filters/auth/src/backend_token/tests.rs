@@ -155,6 +155,9 @@ fn what_cannot_be_is_refused() {
     assert_eq!(problem(json!({})), "");
     assert!(problem(json!({"ttl": "9s"})).starts_with("ttl: `9s` is less"));
     assert!(problem(json!({"jwks_path": "jwks"})).starts_with("jwks_path: not a path"));
+    for header in ["Host", "a b", ""] {
+        assert!(problem(json!({"header": header})).starts_with("header: `"), "{header}");
+    }
     let key = |pem: &str| problem(json!({"keys": [{"kid": "a", "private_key": pem}]}));
     assert!(key("x").starts_with("keys[0].private_key: 0 blocks"));
     assert!(key("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----").contains("in PKCS #8"));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use enforcer_core::{config::ConfigError, cx::FetchKey, identity::Caller};
 
-use crate::{config::Issuer, keys::Keys, source::is_token_byte};
+use crate::{config::Issuer, keys::Keys, source::may_be_written};
 
 /// More would not tolerate clocks, but expired tokens.
 const MAX_LEEWAY: Duration = Duration::from_secs(3600);
@@ -27,7 +27,7 @@ impl Trusted {
                 "empty; write an `aud` of the tokens",
             ));
         }
-        if let Some(bad) = config.claim_headers.iter().find(|mapping| !may_carry_claim(&mapping.header)) {
+        if let Some(bad) = config.claim_headers.iter().find(|mapping| !may_be_written(&mapping.header)) {
             let problem = format!("`{}` is not a header that can carry a claim", bad.header);
             return Err(ConfigError::at("claim_headers", problem));
         }
@@ -42,14 +42,6 @@ impl Trusted {
         let keys = Keys::new(fetch, &config).map_err(|problem| ConfigError::at("jwks", problem))?;
         Ok(Self { config, keys })
     }
-}
-
-/// A header name (RFC 9110 section 5.1) that neither routes nor frames the request.
-fn may_carry_claim(name: &str) -> bool {
-    const TAKEN: [&str; 6] = ["host", "content-length", "transfer-encoding", "connection", "te", "upgrade"];
-    !name.is_empty()
-        && name.bytes().all(is_token_byte)
-        && !TAKEN.iter().any(|taken| name.eq_ignore_ascii_case(taken))
 }
 
 pub(super) fn claim_headers(issuer: &Issuer, caller: &Caller) -> Vec<(String, String)> {
