@@ -5,13 +5,15 @@
 use std::{
     collections::{HashMap, HashSet},
     env,
+    net::TcpStream,
     path::PathBuf,
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
 
 use enforcer_harness::{Harness, Module, Request as Get, Upstream, Vm};
-use enforcer_testbed::{EchoBackend, Envoy, EnvoyBinary, Received, Reply, Request, ReservedPort};
+use enforcer_testbed::{EchoBackend, Envoy, EnvoyBinary, Process, Received, Reply, Request, ReservedPort};
 use opentelemetry_proto::tonic::{
     collector::logs::v1::ExportLogsServiceRequest,
     common::v1::any_value::Value as Any,
@@ -174,6 +176,45 @@ fn opentelemetrys_own_definitions_read_each_event_exactly_once() {
         ids.insert(id);
     }
     assert_eq!((records.len(), ids.len()), (SENT, SENT));
+}
+
+/// Somebody else's receiver, which prints the records that it reads. `ROTEL` is its binary.
+#[test]
+fn a_real_receiver_reads_each_event_exactly_once() {
+    const SENT: usize = 2_000;
+    let Some(rotel) = env::var_os("ROTEL") else {
+        println!("skipped: ROTEL names no `rotel-agent`; `make test-observability` installs it");
+        return;
+    };
+    let (http, grpc) = (ReservedPort::new().unwrap(), ReservedPort::new().unwrap());
+    let mut command = Command::new(rotel);
+    command.args(["start", "--exporter", "blackhole", "--debug-log", "logs"]);
+    command.args(["--debug-log-verbosity", "detailed"]);
+    command.args(["--otlp-http-endpoint", &http.address().to_string()]);
+    command.args(["--otlp-grpc-endpoint", &grpc.address().to_string()]);
+    let receiver = Process::spawn(&mut command).unwrap();
+    let started = Instant::now();
+    while TcpStream::connect(http.address()).is_err() {
+        assert!(started.elapsed() < PATIENCE, "rotel does not listen");
+        thread::sleep(Duration::from_millis(50));
+    }
+    let Some(envoy) = gateway("otlp", "8MiB", http.address().port()) else { return };
+    send(&envoy, SENT);
+    wait_until_settled(&envoy, SENT);
+    let ids = || {
+        let lines = receiver.stdout().since(0);
+        let ids = lines.iter().filter_map(|line| line.split_once("-> correlationId: "));
+        ids.map(|(_, id)| id.to_owned()).collect::<Vec<_>>()
+    };
+    let started = Instant::now();
+    while ids().len() < SENT {
+        assert!(started.elapsed() < PATIENCE, "rotel has read {} of {SENT}", ids().len());
+        thread::sleep(Duration::from_millis(100));
+    }
+    let read = ids();
+    assert_eq!((read.len(), read.iter().collect::<HashSet<_>>().len()), (SENT, SENT));
+    assert_eq!((counter(&envoy, "acknowledged"), counter(&envoy, "dropped")), (SENT, 0));
+    println!("rotel: {SENT} events sent, {} read, each once", read.len());
 }
 
 #[test]

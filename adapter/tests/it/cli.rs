@@ -308,7 +308,7 @@ components: {securitySchemes: {password: {type: http, scheme: basic}}}
 fn apis_that_do_not_exist() {
     assert_snapshot!(check_with(&format!(
         "{ISSUER}auth: {{opa: {{url: 'https://opa.example.com/v1/data/allow', apis: [Pet Store]}}, life_cycles: {{pets: blocked}}}}\n\
-         analytics: {{log: true, sampling: {{apis: [{{api: pets, rate: 0.5}}]}}}}\n"
+         analytics: {{metrics: {{}}, sampling: {{apis: [{{api: pets, rate: 0.5}}]}}}}\n"
     )));
 }
 
