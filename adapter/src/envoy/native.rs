@@ -1,13 +1,10 @@
 //! Limits as Envoy's own `local_ratelimit` has them: no module of ours counts, and Envoy answers.
 //!
 //! What a key says of the caller, the auth filter publishes part by part; Envoy reads it with expressions (CEL) of
-//! `envoy.rate_limit_descriptors.expr`. A part that is not there makes no descriptor: the policy does not apply.
+//! `envoy.rate_limit_descriptors.expr`. For whom nobody vouches there is no descriptor by who that is: the policy does not apply.
 
-use enforcer_auth::{
-    config::Published,
-    publish::{api, key},
-};
-use enforcer_core::{config::ConfigError, mode::Mode, units::Span};
+use enforcer_auth::{config::Published, publish::key};
+use enforcer_core::{config::ConfigError, identity::versioned, mode::Mode, units::Span};
 use enforcer_ratelimit::{
     config::{Algorithm, Api, Callers, Headers, Part, Period, Policy, Quota, RateLimitConfig, Tier},
     tiers,
@@ -159,7 +156,7 @@ fn named(config: &RateLimitConfig) -> impl Iterator<Item = (&str, Tier)> {
 
 /// What of an API has a tier: the part that tells it, its value, and the tier's name.
 fn of_api(limited: &Api) -> Vec<(Published, String, &str)> {
-    let name = api(&limited.name, &limited.version);
+    let name = versioned(&limited.name, &limited.version);
     if let Some(tier) = &limited.tier {
         return vec![(Published::Api, name, tier)];
     }

@@ -118,8 +118,8 @@ fn processing_mode(gateway: &Gateway) -> Value {
     mode
 }
 
-/// What the filters read that no header says.
-const ATTRIBUTES: [&str; 6] = [
+/// `requestAttributes` of the extension: what the filters read that no header says.
+pub const ATTRIBUTES: [&str; 6] = [
     "source.address",
     "connection.mtls",
     "connection.sha256_peer_certificate_digest",

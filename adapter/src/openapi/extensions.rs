@@ -1,5 +1,7 @@
 //! The `x-wso2-*` extensions of Choreo Connect that are read, and a word about those that are not yet.
 
+use enforcer_core::headers::is_token;
+
 use crate::{
     diagnostic::Diagnostic,
     model::NamedTier,
@@ -227,8 +229,5 @@ fn dashed(name: &str) -> String {
 
 /// RFC 9110 section 5.1, in lower case.
 pub(crate) fn is_header_name(name: &str) -> bool {
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&b))
+    is_token(name) && !name.bytes().any(|byte| byte.is_ascii_uppercase())
 }

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeSet, net::IpAddr};
 
-use enforcer_auth::{config::TokenSource, source::is_token_byte};
+use enforcer_auth::config::TokenSource;
+use enforcer_core::headers::is_token;
 
 use super::{Cors, Settings};
 use crate::{
@@ -230,9 +231,7 @@ pub(crate) fn check_cors(cors: &Cors) -> Result<(), Diagnostic> {
     }
     // They go into headers of answers as they are, where a line break would begin another header.
     let names = [&cors.allow_methods, &cors.allow_headers, &cors.expose_headers];
-    if let Some(bad) =
-        names.into_iter().flatten().find(|name| name.is_empty() || !name.bytes().all(is_token_byte))
-    {
+    if let Some(bad) = names.into_iter().flatten().find(|name| !is_token(name)) {
         return Err(Diagnostic::error(format!("`{}` is no name of a method or header", bad.escape_debug()))
             .help("write one name an entry, such as `GET` or `x-request-id`, or `*`"));
     }

@@ -10,6 +10,8 @@ mod cli;
 #[cfg(test)]
 mod corpora;
 #[cfg(test)]
+mod credentials;
+#[cfg(test)]
 mod definitions;
 #[cfg(test)]
 mod endpoints;

@@ -3,7 +3,7 @@
 use enforcer_core::{
     config::ConfigError,
     host::Host,
-    identity::{Called, Caller, Identity},
+    identity::{Called, Caller, Identity, versioned},
 };
 
 use crate::config::Published;
@@ -46,25 +46,24 @@ pub fn key(part: &Published) -> String {
     }
 }
 
-/// An API as a published part has it.
-pub fn api(name: &str, version: &str) -> String {
-    if version.is_empty() { name.to_owned() } else { format!("{name}:{version}") }
-}
-
 fn value(part: &Published, called: &Called, caller: &Caller) -> Option<String> {
-    let api = || (!called.api.is_empty()).then(|| api(&called.api, &called.version));
-    let application = if caller.application.is_empty() { &caller.consumer } else { &caller.application };
+    let api = || (!called.api.is_empty()).then(|| versioned(&called.api, &called.version));
     let own = match part {
         Published::Api => return api(),
         Published::Operation => return Some(format!("{}:{}", api()?, called.operation)),
         Published::Consumer => caller.consumer.clone(),
-        Published::Application => application.clone(),
-        Published::Subscription => format!("{application}:{}", api()?),
+        Published::Application => caller.account().to_owned(),
+        Published::Subscription if caller.account().is_empty() => String::new(),
+        Published::Subscription => format!("{}:{}", caller.account(), api()?),
         Published::User => caller.subject.clone(),
-        Published::Claim(name) => caller.claims.get(name)?.clone(),
+        Published::Claim(name) => caller.claims.get(name).cloned().unwrap_or_default(),
     };
-    // Names mean something within their issuer only.
-    (!own.is_empty() && !caller.issuer.is_empty()).then(|| format!("{} {own}", caller.issuer))
+    // Names mean something within their issuer only. Who lacks one is somebody all the same: no limit is passed by that.
+    let Caller { issuer, .. } = caller;
+    caller.is_known().then(|| match own.as_str() {
+        "" => format!("{issuer}  {}", caller.owner()),
+        own => format!("{issuer} {own}"),
+    })
 }
 
 #[cfg(test)]
@@ -97,8 +96,11 @@ mod tests {
         ] {
             assert_eq!(of(part.clone(), &caller).as_deref(), Some(expected), "{part:?}");
         }
-        assert_eq!(of(Published::Claim("other".into()), &caller), None);
         assert_eq!(of(Published::User, &Caller::default()), None, "nobody is nobody's alice");
+        assert_eq!(of(Published::Claim("other".into()), &caller).as_deref(), Some("idp  app"));
+        let key = Caller { consumer: "acme".into(), ..Caller::default() };
+        assert_eq!(of(Published::Consumer, &key).as_deref(), Some(" acme"), "a key has no issuer");
+        assert_eq!(of(Published::User, &key).as_deref(), Some("  acme"), "nor a user");
         assert_eq!(Parts::new(vec![Published::Api, Published::Claim("a'b".into())]).unwrap_err().path, "[1]");
     }
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use enforcer_core::{
     config::ConfigError,
     edits::{Edits, HeaderEdit},
-    headers::HeaderMap,
+    headers::{HeaderMap, is_token, is_token_byte},
 };
 
 use crate::config::{HeaderSource, TokenSource};
@@ -129,14 +129,13 @@ fn holds(headers: &HeaderMap, source: &HeaderSource) -> bool {
 
 /// Names as they are compared: headers in lower case.
 fn normalise(source: &mut TokenSource) -> Result<(), String> {
-    let token = |name: &str| !name.is_empty() && name.bytes().all(is_token_byte);
     match source {
         TokenSource::Header(HeaderSource { name, scheme }) => {
             name.make_ascii_lowercase();
-            if !token(name) || name == "cookie" || name == "host" {
+            if !is_token(name) || name == "cookie" || name == "host" {
                 return Err(format!("`{name}` is not a header that can carry a token"));
             }
-            if !scheme.is_empty() && !token(scheme) {
+            if !scheme.is_empty() && !is_token(scheme) {
                 return Err(format!(
                     "`{scheme}` is not an authentication scheme: one word, such as `Bearer`"
                 ));
@@ -145,7 +144,7 @@ fn normalise(source: &mut TokenSource) -> Result<(), String> {
         TokenSource::Query(name) if name.is_empty() || name.contains(['&', '=', '#', '%', '+', ' ']) => {
             return Err(format!("`{name}` is not the name of a query parameter, unescaped"));
         }
-        TokenSource::Cookie(name) if !token(name) => {
+        TokenSource::Cookie(name) if !is_token(name) => {
             return Err(format!("`{name}` is not the name of a cookie"));
         }
         TokenSource::Query(_) | TokenSource::Cookie(_) => {}
@@ -156,14 +155,7 @@ fn normalise(source: &mut TokenSource) -> Result<(), String> {
 /// A header name (RFC 9110 section 5.1) that neither routes nor frames the request.
 pub fn may_be_written(name: &str) -> bool {
     const TAKEN: [&str; 6] = ["host", "content-length", "transfer-encoding", "connection", "te", "upgrade"];
-    !name.is_empty()
-        && name.bytes().all(is_token_byte)
-        && !TAKEN.iter().any(|taken| name.eq_ignore_ascii_case(taken))
-}
-
-/// `tchar` of RFC 9110 section 5.6.2.
-pub fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    is_token(name) && !TAKEN.iter().any(|taken| name.eq_ignore_ascii_case(taken))
 }
 
 fn in_header<'a>(headers: &'a HeaderMap, source: &HeaderSource) -> Result<Option<&'a [u8]>, Several> {

@@ -20,6 +20,16 @@ struct Entry {
     value: (usize, usize),
 }
 
+/// Whether this is a `token` of RFC 9110 section 5.6.2, as names of headers are.
+pub fn is_token(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(is_token_byte)
+}
+
+/// `tchar` of RFC 9110 section 5.6.2.
+pub fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
 /// A header that must come once came more than once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Repeated;

@@ -77,6 +77,26 @@ impl Caller {
     pub fn is_known(&self) -> bool {
         [&self.issuer, &self.subject, &self.consumer].into_iter().any(|told| !told.is_empty())
     }
+
+    /// The application; a credential that names none stands for its consumer's only one.
+    pub fn account(&self) -> &str {
+        either(&self.application, &self.consumer)
+    }
+
+    /// By whom a credential is told apart that lacks the name or the claim that is asked for: its consumer, else its
+    /// user.
+    pub fn owner(&self) -> &str {
+        either(&self.consumer, &self.subject)
+    }
+}
+
+fn either<'a>(first: &'a str, second: &'a str) -> &'a str {
+    if first.is_empty() { second } else { first }
+}
+
+/// An API as limits and Envoy's own filters know it: `petstore:1.0`, without a version `petstore`.
+pub fn versioned(api: &str, version: &str) -> String {
+    if version.is_empty() { api.to_owned() } else { format!("{api}:{version}") }
 }
 
 /// A part of identities that many requests have in common: copied by reference, written as JSON once.

@@ -1,5 +1,7 @@
 //! Conditions, ready to be tested.
 
+use std::net::IpAddr;
+
 use enforcer_core::{
     config::ConfigError,
     net::{Network, Range},
@@ -49,7 +51,7 @@ impl All {
     }
 
     pub fn hold(&self, request: &Request<'_>) -> bool {
-        self.0.iter().all(|condition| condition.test.holds(&condition.part, request) != condition.invert)
+        self.0.iter().all(|condition| condition.holds(request))
     }
 }
 
@@ -74,15 +76,28 @@ impl Matcher {
         })
     }
 
-    fn holds(&self, part: &Part, request: &Request<'_>) -> bool {
+    /// Whether a value is so; of addresses none is.
+    fn fits(&self, value: &[u8]) -> bool {
         match self {
-            Self::Exact(text) => request.any_value(part, |value| value == text.as_bytes()),
-            Self::Prefix(text) => request.any_value(part, |value| value.starts_with(text.as_bytes())),
-            Self::Regex(regex) => request.any_value(part, |value| {
+            Self::Exact(text) => value == text.as_bytes(),
+            Self::Prefix(text) => value.starts_with(text.as_bytes()),
+            Self::Regex(regex) => {
                 value.len() <= LONGEST && std::str::from_utf8(value).is_ok_and(|text| regex.is_match(text))
-            }),
-            Self::Cidr(network) => request.address().is_some_and(|address| network.contains(address)),
-            Self::Range(range) => request.address().is_some_and(|address| range.contains(address)),
+            }
+            Self::Cidr(_) | Self::Range(_) => false,
+        }
+    }
+}
+
+impl Compiled {
+    /// Inverted, one value that is otherwise is enough, and so is none.
+    fn holds(&self, request: &Request<'_>) -> bool {
+        let Self { part, test, invert } = self;
+        let address = |is: &dyn Fn(IpAddr) -> bool| request.address().is_some_and(is) != *invert;
+        match test {
+            Matcher::Cidr(network) => address(&|address| network.contains(address)),
+            Matcher::Range(range) => address(&|address| range.contains(address)),
+            text => request.any_value(part, |value| text.fits(value) != *invert).unwrap_or(*invert),
         }
     }
 }
@@ -134,6 +149,10 @@ mod tests {
         assert!(twice(&json!({"exact": "bad one"})) && twice(&json!({"prefix": "bad"})));
         assert!(twice(&json!({"regex": "^bad"})) && twice(&json!({"exact": "good,bad one"})));
         assert!(!twice(&json!({"exact": "bad"})));
+        for values in [["good", "bad"], ["bad", "good"]] {
+            let otherwise = json!([{"part": {"header": "x"}, "is": {"prefix": "good"}, "invert": true}]);
+            assert!(hold(otherwise, "192.0.2.1:1", &values.map(|value| ("x", value))), "{values:?}");
+        }
         let query = json!([{"part": {"query": "z"}, "is": {"exact": "1"}}]);
         assert!(hold(query, "192.0.2.1:1", &[(":path", "/?z=0&z=1")]));
         let cookie = json!([{"part": {"cookie": "z"}, "is": {"exact": "1"}}]);

@@ -5,7 +5,7 @@ use std::{borrow::Cow, cell::OnceCell, hash::Hasher, net::IpAddr};
 use enforcer_core::{
     headers::HeaderMap,
     host::Host,
-    identity::{Called, Caller, Identity},
+    identity::{Called, Caller, Identity, versioned},
     net,
 };
 
@@ -44,17 +44,14 @@ impl<'a> Request<'a> {
         match part {
             Part::Api => {
                 let Called { api, version, .. } = self.called;
-                match version.as_str() {
-                    "" => text(api),
-                    version => Some(format!("{api}:{version}").into_bytes().into()),
-                }
+                if version.is_empty() { text(api) } else { Some(versioned(api, version).into_bytes().into()) }
             }
             Part::Operation => text(&self.called.operation),
             Part::Consumer => text(&self.caller?.consumer),
-            Part::Application => text(application(self.caller?)),
+            Part::Application => text(self.caller?.account()),
             Part::Subscription => {
-                let api = self.value(&Part::Api)?;
-                Some([application(self.caller?).as_bytes(), b":", &*api].concat().into())
+                let (account, api) = (text(self.caller?.account())?, self.value(&Part::Api)?);
+                Some([&account, &b":"[..], &api].concat().into())
             }
             Part::User => text(&self.caller?.subject),
             Part::ClientIp => Some(self.address()?.to_string().into_bytes().into()),
@@ -66,16 +63,30 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Whether a part is so. Of what a client can send several times it is enough that one value is, or all of them
-    /// together, joined by commas: a client that adds another one gets round nothing.
-    pub fn any_value(&self, part: &Part, mut is: impl FnMut(&[u8]) -> bool) -> bool {
-        let one = match part {
-            Part::Header(name) => self.headers.get_all(name).any(&mut is),
-            Part::Query(name) => parameters(self.headers, name).any(|value| is(&value)),
-            Part::Cookie(name) => cookies(self.headers, name).any(&mut is),
-            _ => false,
+    /// Whether a part is so; `None`: it is absent. Of what a client can send several times it is enough that one value
+    /// is, or all of them together, joined by commas: a client that adds another one gets round nothing.
+    pub fn any_value(&self, part: &Part, is: impl Fn(&[u8]) -> bool) -> Option<bool> {
+        let mut count = 0_usize;
+        let mut counted = |value: &[u8]| {
+            count = count.saturating_add(1);
+            is(value)
         };
-        one || self.value(part).is_some_and(|value| is(&value))
+        let one = match part {
+            Part::Header(name) => self.headers.get_all(name).any(&mut counted),
+            Part::Query(name) => parameters(self.headers, name).any(|value| counted(&value)),
+            Part::Cookie(name) => cookies(self.headers, name).any(&mut counted),
+            part => return self.value(part).map(|value| is(&value)),
+        };
+        match count {
+            0 => None,
+            1 => Some(one),
+            _ => Some(one || self.value(part).is_some_and(|value| is(&value))),
+        }
+    }
+
+    /// What stands for a part that a known caller lacks: by its owner it is told from others.
+    fn stand_in(&self, part: &Part) -> Option<&'a str> {
+        Some(self.caller.filter(|_| is_of_caller(part))?.owner())
     }
 
     /// A part as a rate limit service is told it: its name, and its text. What is no UTF-8 is told as well as it can be,
@@ -109,6 +120,7 @@ impl<'a> Request<'a> {
                 }
             }),
         };
+        let value = value.or_else(|| self.stand_in(part).map(|owner| format!(" {owner}")));
         (name, value.unwrap_or_default())
     }
 
@@ -136,9 +148,8 @@ impl<'a> Request<'a> {
                 Some(value) => write(key, &value),
                 None => {
                     write(key, b"");
-                    // A credential can be without a user, a consumer or a claim: its owner is told by what it has.
-                    if let Some(caller) = self.caller.filter(|_| is_of_caller(part)) {
-                        write(key, either(&caller.consumer, &caller.subject).as_bytes());
+                    if let Some(owner) = self.stand_in(part) {
+                        write(key, owner.as_bytes());
                     }
                 }
             },
@@ -150,15 +161,6 @@ impl<'a> Request<'a> {
 /// Whether only an identity has it.
 pub fn is_of_caller(part: &Part) -> bool {
     matches!(part, Part::Consumer | Part::Application | Part::Subscription | Part::User | Part::Claim(_))
-}
-
-/// The application; a credential that names none stands for its consumer's only one.
-fn application(caller: &Caller) -> &str {
-    either(&caller.application, &caller.consumer)
-}
-
-fn either<'a>(first: &'a str, second: &'a str) -> &'a str {
-    if first.is_empty() { second } else { first }
 }
 
 /// Length first, so that `a` and `bc` are another key than `ab` and `c`.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use enforcer_core::{config::ConfigError, mode::Mode};
+use enforcer_core::{config::ConfigError, headers::is_token, mode::Mode};
 
 use crate::{
     config::{Api, Blocked, Callers, Condition, CostSource, Level, Part, Policy, RateLimitConfig, TierFrom},
@@ -63,7 +63,8 @@ pub fn normalise(config: &mut RateLimitConfig) -> Result<(), ConfigError> {
         let named = match part {
             Part::Header(name) => {
                 name.make_ascii_lowercase();
-                is_token(name)
+                // Pseudo-headers are among them.
+                is_token(name.strip_prefix(':').unwrap_or(name))
             }
             Part::Cookie(name) => is_token(name),
             Part::Query(name) | Part::Claim(name) => !name.is_empty(),
@@ -71,13 +72,6 @@ pub fn normalise(config: &mut RateLimitConfig) -> Result<(), ConfigError> {
         };
         if named { Ok(()) } else { Err(ConfigError::at(path, "nothing has such a name")) }
     })
-}
-
-/// A `token` of RFC 9110 section 5.6.2, or the name of a pseudo-header.
-fn is_token(name: &str) -> bool {
-    let name = name.strip_prefix(':').unwrap_or(name);
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-    !name.is_empty() && name.bytes().all(fits)
 }
 
 /// Refuses what looks at callers when nobody says who calls: it would never apply.

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use enforcer_adapter::kgateway::ATTRIBUTES;
 use enforcer_ratelimit::config::{Bodies, RateLimitConfig};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
@@ -19,19 +20,6 @@ const SERVER: &str = "kube_apis_enforcer_9000";
 
 /// The filter of the GatewayExtension `enforcer` in the namespace `apis`.
 const FILTER: &str = "ext_proc/apis/enforcer";
-
-/// `requestAttributes` of the extension: what the filters read that no header says.
-const ATTRIBUTES: [&str; 9] = [
-    "source.address",
-    "connection.mtls",
-    "connection.sha256_peer_certificate_digest",
-    "connection.subject_peer_certificate",
-    "connection.uri_san_peer_certificate",
-    "connection.dns_san_peer_certificate",
-    "connection.requested_server_name",
-    "xds.route_name",
-    "xds.cluster_name",
-];
 
 /// One listener, one route, and the extension that runs the scene's filter.
 pub(super) fn bootstrap(scene: &Scene, backend: SocketAddr, server: SocketAddr) -> Result<Value, Error> {

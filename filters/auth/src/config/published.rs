@@ -3,7 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A part of the identity.
+/// A part of the identity. What a caller lacks is its consumer, else its user, after the issuer and two spaces; keys,
+/// passwords and certificates have an empty issuer.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Published {
