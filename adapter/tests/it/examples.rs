@@ -290,13 +290,15 @@ fn native_limits_of_every_key() {
     assert_eq!(pets(&[("sub", "carol"), ("plan", "a")], Some("two")), 429, "it is the plan's");
     assert_eq!(pets(&of("b"), Some("two")), 200);
     let erin = [("sub", "erin")];
-    assert_eq!([1, 2, 3, 4].map(|_| pets(&erin, None)), [200, 200, 200, 429], "no plan, no header");
-    assert_eq!(pets(&erin, Some("")), 429, "empty and absent are the same");
-    assert_eq!(pets(&erin, Some("three")), 200);
-    let frank = [("sub", "frank"), ("azp", "app-1")];
-    let tenants = ["f1", "f2", "f3", "f4", "f5"];
-    assert_eq!(tenants.map(|tenant| pets(&frank, Some(tenant))), [200, 200, 200, 200, 429]);
-    let reports = ["r1", "r2", "r3"].map(|tenant| ask("/v1/reports", &erin, Some(tenant)));
+    assert_eq!([1, 2, 3].map(|_| pets(&erin, None)), [200, 200, 429], "no plan: by its owner");
+    let own = |name| [("sub", name), ("plan", name)];
+    assert_eq!(["c", "d"].map(|name| pets(&own(name), None)), [200, 429], "three without a tenant");
+    assert_eq!(pets(&own("e"), Some("")), 429, "empty and absent are the same");
+    assert_eq!(pets(&own("e"), Some("three")), 200);
+    let franks = |name| [("sub", "frank"), ("azp", "app-1"), ("plan", name)];
+    let names = ["f1", "f2", "f3", "f4", "f5"];
+    assert_eq!(names.map(|name| pets(&franks(name), Some(name))), [200, 200, 200, 200, 429]);
+    let reports = ["r1", "r2", "r3"].map(|name| ask("/v1/reports", &own(name), Some(name)));
     assert_eq!(reports, [200, 200, 429], "an operation's tier");
 }
 
