@@ -2,8 +2,6 @@
 //!
 //! The real binary, so that its memory is its own. Without `MINUTES`, a second of it.
 
-#![cfg(test)]
-
 use std::{
     fs,
     io::{BufRead as _, BufReader},
