@@ -2,10 +2,13 @@
 
 #![cfg(test)]
 
+mod binary;
 mod bodies;
+mod cache;
 mod gateway;
 mod hostile;
 mod life;
+mod replicas;
 mod soak;
 mod talk;
 mod tls;

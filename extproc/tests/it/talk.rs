@@ -77,7 +77,7 @@ impl World {
             tls,
         };
         let journal = Arc::clone(&log) as Arc<dyn Journal>;
-        let bridge = Bridge::start(&options, &Modules::start().unwrap(), journal).unwrap();
+        let bridge = Bridge::start(&options, &Modules::start(None).unwrap(), journal).unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         Self { folder, bridge, log, runtime }
     }
