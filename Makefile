@@ -74,7 +74,7 @@ test-extproc: ## enforcer-extproc: the cases behind an Envoy in kgateway's form,
 .PHONY: soak-extproc
 soak-extproc: ## Clients that cancel, mix things up and fall silent, for so long: MINUTES=10
 	@$(CARGO) build --workspace --bin enforcer-extproc
-	@MINUTES=$(or $(MINUTES),10) $(CARGO) test --workspace --test soak -- --nocapture
+	@MINUTES=$(or $(MINUTES),10) $(CARGO) test --workspace --test extproc -- soak --nocapture
 
 # The package of Debian that a command is in, installed where it is missing and that is allowed.
 debian = if ! command -v $(2) >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

@@ -15,6 +15,7 @@ mod certificates;
 mod defaults;
 mod introspection;
 mod opa;
+mod patience;
 mod published;
 mod revocation;
 mod subscriptions;

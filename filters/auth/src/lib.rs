@@ -90,7 +90,7 @@ pub struct Auth {
 }
 
 /// What a request waits beyond the time that an answer may take.
-const GRACE: Duration = Duration::from_millis(500);
+pub(crate) const GRACE: Duration = Duration::from_millis(500);
 
 /// What is decided about a request.
 enum Decision<'h> {

@@ -18,12 +18,11 @@ use super::{
     table::Table,
 };
 use crate::{
+    GRACE,
     config::{RevocationList, Unavailable},
     remote::{Attempt, FIRST_RETRY, split_url},
 };
 
-/// What a request waits beyond the time that a fetch may take.
-const GRACE: Duration = Duration::from_millis(500);
 /// How often a worker looks what others have fetched.
 const LOOK: Duration = Duration::from_millis(200);
 /// The same while requests wait.
