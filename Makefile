@@ -83,7 +83,11 @@ debian = if ! command -v $(2) >/dev/null && [ "$$(id -u)" = 0 ] && command -v ap
 	fi
 
 .PHONY: test-services
-test-services: test-observability test-report test-distributed test-oidc ## What needs servers of others, installed where they are missing and that is allowed
+test-services: test-bounds test-observability test-report test-distributed test-oidc ## What takes long, or needs servers of others, installed where they are missing and that is allowed
+
+.PHONY: test-bounds
+test-bounds: ## Bounds at full size, optimised: a flood of ten million keys, a million live ones, a million revoked tokens
+	@$(CARGO) test --release -p enforcer-ratelimit -p enforcer-auth --lib -- million strangers --nocapture
 
 .PHONY: test-observability
 test-observability: wasm $(ENVOY_NEEDED) ## 200,000 events counted, OTLP to PyPI's rotel, rules and dashboard before Debian's Prometheus
