@@ -58,6 +58,7 @@ test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Tests: native, documentation, case
 	else \
 		$(CARGO) test --workspace --exclude enforcer-tests --lib --bins --tests; \
 		$(CARGO) test -p enforcer-tests --lib; \
+		$(CARGO) test --workspace --test kubernetes --test native --test readme --test redirects; \
 	fi
 	@$(CARGO) test --workspace --doc
 	@$(MAKE) --no-print-directory cases HOSTS=harness,envoy

@@ -87,14 +87,14 @@ fn replicas(gateway: &Gateway) -> u32 {
 fn deployment(gateway: &Gateway, settings: &Kgateway, labels: &Value) -> Value {
     let image = settings.image.clone();
     let image = image.unwrap_or_else(|| format!("enforcer-extproc:{}", env!("CARGO_PKG_VERSION")));
-    let probe = |path: &str| json!({"httpGet": {"path": path, "port": "admin"}, "periodSeconds": 5});
     let container = json!({
         "name": NAME,
         "image": image,
         "args": ["--config", "/etc/enforcer"],
         "ports": [{"name": "grpc", "containerPort": PORT}, {"name": "admin", "containerPort": ADMIN_PORT}],
-        "readinessProbe": probe("/readyz"),
-        "livenessProbe": probe("/healthz"),
+        // Ready is what answers where Envoy calls; alive is what answers at all, or it were killed while it drains.
+        "readinessProbe": {"grpc": {"port": PORT}, "periodSeconds": 5},
+        "livenessProbe": {"httpGet": {"path": "/healthz", "port": "admin"}, "periodSeconds": 5},
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
         "securityContext": {
             "allowPrivilegeEscalation": false,
