@@ -181,6 +181,33 @@ dist: wasm ## What a release is made of: dist/*.wasm, dist/enforcer, dist/enforc
 	@cd dist && sha256sum *.wasm enforcer enforcer-extproc schemas/*.json >SHA256SUMS
 	@cat dist/SHA256SUMS
 
+# A static program, whose C library needs a compiler of its own (Debian's `musl-tools`).
+MUSL := $(shell uname -m)-unknown-linux-musl
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+
+.PHONY: image
+image: wasm ## The image of enforcer-extproc (dist/enforcer-extproc.tar) and of each module (dist/oci), by Debian's buildah, no Docker
+	@$(call debian,musl-tools,musl-gcc)
+	@$(call debian,buildah,buildah)
+	@rustup target add $(MUSL) --toolchain $(TOOLCHAIN) 2>/dev/null
+	@$(CARGO) build --release --target $(MUSL) -p enforcer-extproc
+	@rm -rf dist/image && mkdir -p dist/image
+	@cp $(TARGET)/$(MUSL)/release/enforcer-extproc $(WASM_DIR)/{analytics,auth,bundle,ratelimit}.wasm \
+		/etc/ssl/certs/ca-certificates.crt dist/image/
+	@scripts/image dist $(VERSION) $(TARGET)/images
+
+.PHONY: test-image
+test-image: ## What Debian's skopeo says of those images, and the server run from its own
+	@$(call debian,musl-tools,musl-gcc)
+	@$(call debian,buildah,buildah)
+	@$(call debian,skopeo,skopeo)
+	@if command -v musl-gcc buildah skopeo | grep -c . | grep -qx 3; then \
+		$(MAKE) --no-print-directory image && $(CARGO) build --workspace --bin enforcer && \
+			scripts/check-image dist $(VERSION) $(TARGET)/debug/enforcer; \
+	else \
+		echo "test-image: skipped: no musl-gcc, buildah or skopeo (Debian's musl-tools, buildah, skopeo)"; \
+	fi
+
 .PHONY: targets
 targets: ## The pinned Rust toolchain with its Wasm targets, by rustup
 	@has() { rustup target list --installed --toolchain $(TOOLCHAIN) 2>/dev/null | grep -x $$1 >/dev/null; }; \
