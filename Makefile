@@ -84,7 +84,7 @@ debian = if ! command -v $(2) >/dev/null && [ "$$(id -u)" = 0 ] && command -v ap
 	fi
 
 .PHONY: test-services
-test-services: test-observability test-report test-distributed test-oidc ## What needs servers of others, installed where they are missing and that is allowed
+test-services: test-observability test-report test-distributed test-oidc test-kubernetes test-image ## What needs servers of others, installed where they are missing and that is allowed
 
 .PHONY: test-observability
 test-observability: wasm $(ENVOY_NEEDED) ## 200,000 events counted, OTLP to PyPI's rotel, rules and dashboard before Debian's Prometheus
@@ -114,6 +114,10 @@ test-distributed: wasm $(ENVOY_NEEDED) ## Two Envoys, one limit, before Limitado
 	else \
 		echo "test-distributed: skipped: no \`redis-server\` (Debian's package of that name)"; \
 	fi
+
+.PHONY: test-kubernetes
+test-kubernetes: ## What is written for Kubernetes, before the schemas and rules (CEL) of its definitions in $ENFORCER_CRDS
+	@cd tests/kubernetes && CARGO_TARGET_DIR=$(abspath $(TARGET)) $(CARGO) test -- --nocapture
 
 .PHONY: test-oidc
 test-oidc: wasm $(ENVOY_NEEDED) ## Every grant of npm's oidc-provider through the gateway, opaque tokens, keys that change
