@@ -75,7 +75,7 @@ test-extproc: ## enforcer-extproc: the cases behind an Envoy in kgateway's form,
 .PHONY: soak-extproc
 soak-extproc: ## Clients that cancel, mix things up and fall silent, for so long: MINUTES=10
 	@$(CARGO) build --workspace --bin enforcer-extproc
-	@MINUTES=$(or $(MINUTES),10) $(CARGO) test --workspace --test soak -- --nocapture
+	@MINUTES=$(or $(MINUTES),10) $(CARGO) test --workspace --test extproc -- soak --nocapture
 
 # The package of Debian that a command is in, installed where it is missing and that is allowed.
 debian = if ! command -v $(2) >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -84,7 +84,11 @@ debian = if ! command -v $(2) >/dev/null && [ "$$(id -u)" = 0 ] && command -v ap
 	fi
 
 .PHONY: test-services
-test-services: test-observability test-report test-distributed test-oidc test-kubernetes test-image ## What needs servers of others, installed where they are missing and that is allowed
+test-services: test-bounds test-observability test-report test-distributed test-oidc test-kubernetes test-image ## What takes long, or needs servers of others, installed where they are missing and that is allowed
+
+.PHONY: test-bounds
+test-bounds: ## Bounds at full size, optimised: a flood of ten million keys, a million live ones, a million revoked tokens
+	@$(CARGO) test --release -p enforcer-ratelimit -p enforcer-auth --lib -- million strangers --nocapture
 
 .PHONY: test-observability
 test-observability: wasm $(ENVOY_NEEDED) ## 200,000 events counted, OTLP to PyPI's rotel, rules and dashboard before Debian's Prometheus

@@ -78,6 +78,17 @@ pub fn limits(module: &Path, policies: usize) -> Value {
     plugin("ratelimit", module, "ratelimit", &json!({"tiers": endless(), "policies": policies}))
 }
 
+/// A limit of each user whom another module has found, and further members.
+pub fn limit_of_users(module: &Path, members: &Value) -> Value {
+    let shared = members.get("service").is_some();
+    let policy = json!({"name": "user", "key": ["user"], "tier": "Endless", "shared": shared});
+    let mut configuration = json!({"identified": true, "tiers": endless(), "policies": [policy]});
+    if let (Some(all), Some(members)) = (configuration.as_object_mut(), members.as_object()) {
+        all.extend(members.clone());
+    }
+    plugin("ratelimit", module, "ratelimit", &configuration)
+}
+
 /// The bundle: this for `auth`, and perhaps a limit of each user.
 pub fn bundle(module: &Path, auth: &Value, limited: bool) -> Value {
     let policy = json!({"name": "user", "key": ["user"], "tier": "Endless"});

@@ -51,7 +51,7 @@ pub fn measure(
         }
         let envoy = envoy.options(with_auth(bootstrap, &set)?.to_string()).log_level("error").start()?;
         let load = |algorithm: Alg| -> Result<Load> {
-            let requests = Requests { paths: TEN.paths(), token: Some(issuer.token(algorithm)?) };
+            let requests = Requests::bearer(TEN.paths(), &issuer.token(algorithm)?);
             Load::new(oha, folder.join(format!("{algorithm:?}.urls")), envoy.listener(LISTENER)?, &requests)
         };
         let (honest, hostile) = (load(Alg::RS256)?, load(Alg::PS256)?);

@@ -7,6 +7,7 @@ use std::{
     process::{Command, Stdio},
 };
 
+use enforcer_testbed::Certified;
 use serde_json::{Map, Value, json};
 
 use crate::Result;
@@ -192,6 +193,29 @@ pub fn cluster(name: &str, address: SocketAddr, http2: bool) -> Value {
         }},
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
     })
+}
+
+/// The same bootstrap with a listener that asks clients for a certificate and takes any: what that is worth is for the
+/// filter to say.
+pub fn with_tls(bootstrap: &Value, server: &Certified) -> Result<Value> {
+    let mut bootstrap = bootstrap.clone();
+    let chain = bootstrap.pointer_mut("/static_resources/listeners/0/filter_chains/0");
+    let chain = chain.and_then(Value::as_object_mut).ok_or("the adapter's bootstrap has no listener")?;
+    let socket = json!({
+        "name": "envoy.transport_sockets.tls",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context": {
+                "tls_certificates": [{
+                    "certificate_chain": {"inline_string": server.pem()},
+                    "private_key": {"inline_string": server.key_pem()},
+                }],
+                "validation_context": {"trust_chain_verification": "ACCEPT_UNTRUSTED"},
+            },
+        },
+    });
+    chain.insert("transport_socket".to_owned(), socket);
+    Ok(bootstrap)
 }
 
 /// The same bootstrap with an access log.

@@ -7,11 +7,12 @@ use std::{
 };
 
 use enforcer_harness::{Harness, Module, Request, Upstream, Vm};
-use enforcer_testbed::{Alg, Keys, hmac};
+use enforcer_testbed::{Alg, Keys};
 use serde_json::{Value, json};
 
 use crate::{
     Result,
+    credentials::{API_KEY, API_KEY_HEADER, listed_key},
     gateway::{ISSUER, SCOPE},
     load::HEADERS,
     tokens::claims,
@@ -63,24 +64,9 @@ fn measure_auth(auth: &Path, measured: &mut Instructions) -> Result<()> {
     let with_keys = configuration(&keys.jwk(Alg::RS256), true, &json!([{"api_keys": ["key"]}]));
     let with_keys = with(with_keys, &json!({"api_keys": listed_key()}));
     let mut envoy = Harness::builder(&module).root_id("auth").plugin_config(with_keys).start()?;
-    let asked = instructions(&mut envoy, &request().header("x-api-key", KEY))?;
+    let asked = instructions(&mut envoy, &request().header(API_KEY_HEADER, API_KEY))?;
     measured.insert("listed API key".to_owned(), asked);
     Ok(())
-}
-
-/// A key, and what its hash is keyed with.
-const KEY: &str = "5f3c9a7e1b2d4c6f8091a2b3c4d5e6f7";
-const HASH_KEY: &str = "0123456789abcdef0123456789abcdef";
-
-fn listed_key() -> Value {
-    let hash = hmac(Alg::HS256, HASH_KEY.as_bytes(), KEY.as_bytes());
-    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-    json!({
-        "schemes": [{"name": "key", "sources": [{"header": "x-api-key"}]}],
-        "listed": {"hash_key": HASH_KEY, "keys": {"inline": [
-            {"hash": hash, "consumer": "acme", "application": "shop", "tier": "Gold"},
-        ]}},
-    })
 }
 
 /// Those of a request that has been made before.

@@ -10,6 +10,7 @@
 
 pub mod backend;
 pub mod corpus;
+pub mod credentials;
 pub mod filters;
 pub mod flood;
 pub mod gateway;
@@ -20,6 +21,7 @@ pub mod measure;
 pub mod process;
 pub mod report;
 pub mod rows;
+pub mod services;
 pub mod startup;
 pub mod stats;
 pub mod tokens;

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use enforcer_testbed::{Certified, Request};
 use serde_json::Value;
 
 use crate::Result;
@@ -30,8 +31,25 @@ pub const HEADERS: [(&str, &str); 5] = [
 pub struct Requests {
     /// Paths with their queries. Which comes next is left to chance.
     pub paths: Vec<String>,
-    /// For `authorization`.
-    pub token: Option<String>,
+    /// A header with what the caller shows.
+    pub credential: Option<(&'static str, String)>,
+    /// What is shown in TLS.
+    pub certificate: Option<Certified>,
+}
+
+impl Requests {
+    /// One of them, with its credential or without.
+    pub fn one(&self, path: &str, shown: bool) -> Request {
+        let credential =
+            self.credential.iter().filter(|_| shown).map(|(name, value)| (*name, value.as_str()));
+        let headers = HEADERS.into_iter().chain(credential);
+        headers.fold(Request::get(path), |request, (name, value)| request.header(name, value))
+    }
+
+    /// With this token.
+    pub fn bearer(paths: Vec<String>, token: &str) -> Self {
+        Self { paths, credential: Some(("authorization", format!("Bearer {token}"))), certificate: None }
+    }
 }
 
 /// A load generator that was found, and requests for it.
@@ -39,7 +57,9 @@ pub struct Requests {
 pub struct Load {
     oha: PathBuf,
     urls: PathBuf,
-    token: Option<String>,
+    credential: Option<(&'static str, String)>,
+    /// Of the client's certificate and of its key.
+    files: Option<[PathBuf; 2]>,
 }
 
 /// What a run gave.
@@ -55,9 +75,20 @@ pub struct Run {
 impl Load {
     /// Writes the addresses to call into `urls`.
     pub fn new(oha: &Path, urls: PathBuf, server: SocketAddr, requests: &Requests) -> Result<Self> {
-        let lines = requests.paths.iter().map(|path| format!("http://{server}{path}\n"));
+        let Requests { paths, credential, certificate } = requests;
+        let scheme = if certificate.is_some() { "https" } else { "http" };
+        let lines = paths.iter().map(|path| format!("{scheme}://{server}{path}\n"));
         fs::write(&urls, lines.collect::<String>())?;
-        Ok(Self { oha: oha.to_owned(), urls, token: requests.token.clone() })
+        let files = match certificate {
+            Some(certificate) => {
+                let files = ["crt", "key"].map(|extension| urls.with_extension(extension));
+                fs::write(&files[0], certificate.pem())?;
+                fs::write(&files[1], certificate.key_pem())?;
+                Some(files)
+            }
+            None => None,
+        };
+        Ok(Self { oha: oha.to_owned(), urls, credential: credential.clone(), files })
     }
 
     /// As many requests as can be answered.
@@ -88,8 +119,11 @@ impl Load {
         for (name, value) in HEADERS {
             command.arg("-H").arg(format!("{name}: {value}"));
         }
-        if let Some(token) = &self.token {
-            command.arg("-H").arg(format!("authorization: Bearer {token}"));
+        if let Some((name, value)) = &self.credential {
+            command.arg("-H").arg(format!("{name}: {value}"));
+        }
+        if let Some([certificate, key]) = &self.files {
+            command.arg("--insecure").arg("--cert").arg(certificate).arg("--key").arg(key);
         }
         command.arg("--urls-from-file").arg(&self.urls).stdin(Stdio::null());
         let output = command.output().map_err(|error| format!("`{}`: {error}", self.oha.display()))?;

@@ -10,7 +10,7 @@ use std::{
 
 use clap::Parser;
 use enforcer_bench::{
-    Result, backend, corpus, flood,
+    Result, backend, corpus, credentials, flood,
     gateway::Adapter,
     goals::{Table, judge},
     instructions, load,
@@ -18,6 +18,7 @@ use enforcer_bench::{
     process,
     report::Report,
     rows::{self, Id, Modules, Row},
+    services::Services,
     startup,
     tokens::Issuer,
     whole::{self, Around},
@@ -82,8 +83,10 @@ fn run(arguments: &Arguments) -> Result<()> {
     let envoy = EnvoyBinary::find()?;
     let plan = if arguments.quick { QUICK } else { FULL };
     let folder = tempfile::TempDir::with_prefix("enforcer-bench-")?;
+    process::keep_on(process::AROUND, std::process::id())?;
     let (_backend, backend_address) = service(Command::new(std::env::current_exe()?).arg("backend"))?;
     let (authorizer, authorizer_address) = service(&mut Command::new(&arguments.authorizer))?;
+    process::keep_on(process::ENVOYS, authorizer.id())?;
     let auth = arguments.modules.join("auth.wasm").canonicalize()?;
     let module = |name: &str| arguments.modules.join(name).canonicalize();
     let (noop, ratelimit, bundle) = (module("noop.wasm")?, module("ratelimit.wasm")?, module("bundle.wasm")?);
@@ -105,10 +108,13 @@ fn run(arguments: &Arguments) -> Result<()> {
         authorizer_id: authorizer.id(),
     };
     rows.extend(whole::rows(&adapter, &issuer, around)?);
+    let services = Services::start()?;
+    rows.extend(credentials::rows(&adapter, &issuer, modules, &services)?);
     rows.retain(|row| arguments.only.is_empty() || arguments.only.iter().any(|text| row.is_named(text)));
     let (stolen, started) = (process::stolen(), std::time::Instant::now());
     let measured = measure::measure(&rows, plan, &envoy, &arguments.oha, folder.path())?;
     let stolen = process::stolen().saturating_sub(stolen) as f64 / started.elapsed().as_secs_f64();
+    process::keep_on(process::ANY, std::process::id())?;
     eprintln!("a flood, start-up, memory, instructions, definitions");
     let floods = match rows.iter().find(|row| row.id == Id::Cached) {
         Some(row) => {

@@ -1,13 +1,14 @@
-//! Runs all Envoys beside each other and asks each in turn, so that whatever else the machine does hits all.
+//! Runs all Envoys beside each other and asks each in turn, for a short while and often, so that whatever else the machine
+//! does hits all.
 
 use std::{path::Path, time::Duration};
 
-use enforcer_testbed::{Envoy, EnvoyBinary, Request};
+use enforcer_testbed::{Envoy, EnvoyBinary};
 
 use crate::{
     Result,
     gateway::LISTENER,
-    load::{HEADERS, Load, Run},
+    load::{Load, Run},
     process,
     rows::{Id, Row},
 };
@@ -15,7 +16,6 @@ use crate::{
 /// How long everything takes.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
-    /// At least five for figures that are published.
     pub rounds: u32,
     pub warm_up: Duration,
     /// One row in one round, saturated.
@@ -29,12 +29,12 @@ pub struct Plan {
     pub distinct: u32,
 }
 
-/// Enough for figures that repeat: about ten minutes.
+/// Enough for figures that repeat: about fifteen minutes.
 pub const FULL: Plan = Plan {
-    rounds: 7,
+    rounds: 30,
     warm_up: Duration::from_secs(2),
-    saturated: Duration::from_secs(3),
-    at_rate: Duration::from_secs(4),
+    saturated: Duration::from_millis(600),
+    at_rate: Duration::from_secs(3),
     rate_rounds: 3,
     flood: Duration::from_secs(10),
     distinct: 4_000,
@@ -92,18 +92,23 @@ pub fn measure(
     }
     for round in 1..=plan.rounds {
         eprintln!("round {round} of {count}: saturated");
+        // There and back, so that no row always comes after the same one.
+        runners.reverse();
         runners.iter_mut().try_for_each(|runner| runner.saturate(plan.saturated))?;
     }
     for round in 1..=plan.rate_rounds {
         eprintln!("round {} of {count}: at 70 %", plan.rounds.saturating_add(round));
         runners.iter_mut().try_for_each(|runner| runner.at_rate(plan.at_rate))?;
     }
+    let place = |id| rows.iter().position(|row| row.id == id);
+    runners.sort_by_key(|runner| place(runner.measured.id));
     Ok(runners.into_iter().map(|runner| runner.measured).collect())
 }
 
 fn start(row: &Row, binary: &EnvoyBinary, oha: &Path, folder: &Path) -> Result<Runner> {
     let envoy = binary.options(row.bootstrap.to_string()).log_level("error").start()?;
     check(row, &envoy)?;
+    process::keep_on(process::ENVOYS, envoy.id())?;
     let urls = folder.join(format!("{:?}.urls", row.id));
     let load = Load::new(oha, urls, envoy.listener(LISTENER)?, &row.requests)?;
     let (cpu, saturated, at_rate) = (Vec::new(), Vec::new(), Vec::new());
@@ -116,30 +121,28 @@ fn start(row: &Row, binary: &EnvoyBinary, oha: &Path, folder: &Path) -> Result<R
     })
 }
 
-/// With its token a request must come through, and without one it must not where tokens are looked at.
+/// With its credential a request must come through, and without one it must not where tokens are looked at.
 fn check(row: &Row, envoy: &Envoy) -> Result<()> {
     let client = envoy.client(LISTENER)?;
     let path = row.requests.paths.first().ok_or("the row makes no requests")?;
-    let ask = |path: &str, token: Option<&str>| -> Result<u16> {
-        let request =
-            HEADERS.iter().fold(Request::get(path), |request, (name, value)| request.header(name, value));
-        Ok(client
-            .send(&match token {
-                Some(token) => request.bearer(token),
-                None => request,
-            })?
-            .status)
+    let ask = |path: &str, shown: bool| -> Result<u16> {
+        let mut connection = match &row.requests.certificate {
+            Some(certificate) => client.connect_tls(Some(certificate).filter(|_| shown))?,
+            None => client.connect()?,
+        };
+        Ok(connection.send(&row.requests.one(path, shown))?.status)
     };
-    let with = ask(path, row.requests.token.as_deref())?;
+    let with = ask(path, true)?;
     if with != 200 {
         return Err(format!("a request that should come through was answered with {with}").into());
     }
     let bare = path.split('?').next().unwrap_or(path);
-    let (without, expected) = (ask(bare, None)?, if row.protects { 401 } else { 200 });
+    let (without, expected) = (ask(bare, false)?, if row.protects { 401 } else { 200 });
     if without != expected {
-        return Err(
-            format!("a request without a token was answered with {without} instead of {expected}").into()
-        );
+        return Err(format!(
+            "a request without a credential was answered with {without} instead of {expected}"
+        )
+        .into());
     }
     Ok(())
 }

@@ -1,6 +1,10 @@
 //! What Linux says a process has used.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use crate::Result;
 
@@ -17,6 +21,28 @@ pub fn cpu(id: u32) -> Result<Duration> {
         return Err("this kernel keeps no times in `/proc/PID/task/TID/schedstat` (CONFIG_SCHED_INFO)".into());
     }
     Ok(sum)
+}
+
+/// The processor of the Envoys and of what works for them.
+pub const ENVOYS: &str = "0";
+/// That of what asks them and of what answers them: neither waits for the other.
+pub const AROUND: &str = "1";
+/// Any processor.
+pub const ANY: &str = "0-1023";
+
+/// Keeps a process, and what it starts from now on, on some processors, with util-linux's `taskset`. Where there is one
+/// processor only, that changes nothing.
+pub fn keep_on(processors: &str, id: u32) -> Result<()> {
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 && processors != ANY {
+        return Ok(());
+    }
+    let mut command = Command::new("taskset");
+    let output = command.args(["-a", "-c", "-p", processors, &id.to_string()]).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("`taskset`: {error}"))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(format!("`taskset` for processor {processors}: {}", String::from_utf8_lossy(&output.stderr)).into())
 }
 
 /// Memory in RAM that belongs to the process alone, in kB: `VmRSS` less the pages of its files.

@@ -45,6 +45,15 @@ pub enum Id {
     Bundle,
     Separate,
     ExtAuthz,
+    Opaque,
+    ApiKey,
+    Basic,
+    PlainTls,
+    Certificate,
+    Revoked,
+    AuthNoop,
+    AuthLimit,
+    LeasedLimit,
 }
 
 /// One Envoy, and the requests that it gets.
@@ -54,7 +63,7 @@ pub struct Row {
     pub label: &'static str,
     pub bootstrap: Value,
     pub requests: Requests,
-    /// Whether it must refuse a request without a token: one that does not measures nothing.
+    /// Whether it must refuse a request without a credential: one that does not measures nothing.
     pub protects: bool,
     /// A process beside Envoy that works for it: its time counts too.
     pub beside: Option<u32>,
@@ -90,11 +99,12 @@ pub fn all(adapter: &Adapter, issuer: &Issuer, modules: Modules<'_>, distinct: u
     let many_operations = adapter.build(MANY_OPERATIONS, &keys)?;
     let many_apis = adapter.build(MANY_APIS, &keys)?;
     let rs256 = issuer.token(Alg::RS256)?;
-    let to = |size: Size| Requests { paths: size.paths(), token: Some(rs256.clone()) };
+    let to = |size: Size| Requests::bearer(size.paths(), &rs256);
     let tokens = issuer.tokens(distinct)?;
     let by_query = Requests {
         paths: tokens.iter().map(|token| format!("/service0/v1/resource0?{PARAMETER}={token}")).collect(),
-        token: None,
+        credential: None,
+        certificate: None,
     };
     let row = |id, label, bootstrap, requests, protects| Row {
         id,
@@ -139,7 +149,7 @@ pub fn all(adapter: &Adapter, issuer: &Issuer, modules: Modules<'_>, distinct: u
         (Id::EdDsa, "auth without a cache, EdDSA (pure Rust)", Alg::EdDSA),
     ] {
         let (bootstrap, token) = anew(algorithm)?;
-        let requests = Requests { paths: TEN.paths(), token: Some(token) };
+        let requests = Requests::bearer(TEN.paths(), &token);
         rows.push(row(id, label, bootstrap, requests, true));
     }
     let auth = auth_configuration(&ten)?;

@@ -5,18 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use enforcer_testbed::{Envoy, EnvoyBinary, Request};
+use enforcer_testbed::{Envoy, EnvoyBinary};
 use serde_json::Value;
 
-use crate::{
-    Result,
-    gateway::LISTENER,
-    goals::Size,
-    load::{HEADERS, Requests},
-    process,
-    rows::Id,
-    stats::Summary,
-};
+use crate::{Result, gateway::LISTENER, goals::Size, load::Requests, process, rows::Id, stats::Summary};
 
 /// More workers than one, for the difference.
 const WORKERS: u32 = 4;
@@ -79,12 +71,7 @@ fn memory(bootstrap: &Value, requests: &Requests, envoy: &EnvoyBinary, workers: 
     let (envoy, ..) = start(bootstrap, envoy, workers)?;
     let client = envoy.client(LISTENER)?;
     for path in requests.paths.iter().cycle().take(CONNECTIONS) {
-        let request =
-            HEADERS.iter().fold(Request::get(path), |request, (name, value)| request.header(name, value));
-        client.send(&match &requests.token {
-            Some(token) => request.bearer(token),
-            None => request,
-        })?;
+        client.send(&requests.one(path, true))?;
     }
     Ok(process::anonymous_memory(envoy.id())? / 1e3)
 }

@@ -37,7 +37,7 @@ pub fn rows(adapter: &Adapter, issuer: &Issuer, around: Around<'_>) -> Result<Ve
     let clusters =
         [cluster(COLLECTOR, around.collector, false), cluster(AUTHORIZER, around.authorizer, true)];
     let ten = with_clusters(&adapter.build(TEN, &keys)?, clusters)?;
-    let requests = Requests { paths: TEN.paths(), token: Some(issuer.token(Alg::RS256)?) };
+    let requests = Requests::bearer(TEN.paths(), &issuer.token(Alg::RS256)?);
     let module = |name: &str| around.modules.join(format!("{name}.wasm"));
     let row = |id, label, bootstrap, protects| {
         let requests = requests.clone();

@@ -70,13 +70,20 @@ impl Exchange {
         }
     }
 
-    /// Keeps what later changes are changes to.
-    pub(crate) fn note(&mut self, side: Side, frame: &Frame) {
+    /// Keeps what later changes are changes to. What the module is shown: a body that comes in one piece is over with
+    /// it, since Envoy sends the trailers after it only when it has been answered, and so too late to be shown.
+    pub(crate) fn note(&mut self, side: Side, frame: Frame) -> Option<Frame> {
         let half = self.half_mut(side);
-        match frame {
+        let whole = half.bodies == Bodies::Buffered;
+        match &frame {
             Frame::Headers { headers, .. } => half.headers = Some(headers.clone()),
             Frame::Trailers(trailers) => half.trailers = Some(trailers.clone()),
             Frame::Data { .. } => {}
+        }
+        match frame {
+            Frame::Data { data, .. } if whole => Some(Frame::Data { data, end_of_stream: true }),
+            Frame::Trailers(_) if whole => None,
+            frame => Some(frame),
         }
     }
 

@@ -11,13 +11,14 @@ use std::{
 
 use enforcer_core::config::{self, ConfigError};
 use enforcer_harness::{
-    Metrics, Module, Shared,
-    host::{self, Environment, Outside, Plugin, StartError, Worker},
+    Level, Metrics, Module, Shared,
+    host::{self, Cache, Environment, Outside, Plugin, StartError, Worker},
 };
 
 use crate::{
     callout::Servers,
     config::{Config, EVERYTHING_ELSE, Filter, Limits},
+    journal::Journal,
     outside::Surroundings,
     process::Process,
 };
@@ -93,7 +94,8 @@ impl Generation {
         let outside: Arc<dyn Outside> = Arc::new(Surroundings::new(process.began, names, journal));
         let mut filters = BTreeMap::new();
         for (name, filter) in &config.filters {
-            let module = modules.get(&folder.join(&filter.module), &config.limits, name)?;
+            let module =
+                modules.get(&folder.join(&filter.module), &config.limits, name, &*process.journal)?;
             let plugin = Arc::new(plugin(name, filter, &config.limits));
             let loaded =
                 Arc::new(Loaded { name: name.clone(), module, plugin, outside: Arc::clone(&outside) });
@@ -136,8 +138,12 @@ impl Loaded {
 }
 
 /// Compiled modules, each compiled once, and the heartbeat that keeps them from hanging a thread.
-#[derive(Debug, Default)]
-pub struct Modules(Mutex<Vec<Compiled>>);
+#[derive(Debug)]
+pub struct Modules {
+    known: Mutex<Vec<Compiled>>,
+    /// Those that earlier processes have compiled.
+    cache: Option<Cache>,
+}
 
 #[derive(Debug)]
 struct Compiled {
@@ -148,8 +154,8 @@ struct Compiled {
 
 impl Modules {
     /// Begins to beat, as long as somebody has it.
-    pub fn start() -> io::Result<Arc<Self>> {
-        let modules = Arc::new(Self::default());
+    pub fn start(cache: Option<Cache>) -> io::Result<Arc<Self>> {
+        let modules = Arc::new(Self { known: Mutex::default(), cache });
         let weak = Arc::downgrade(&modules);
         thread::Builder::new().name("heartbeat".to_owned()).spawn(move || {
             while let Some(modules) = weak.upgrade() {
@@ -162,10 +168,16 @@ impl Modules {
     }
 
     fn all(&self) -> MutexGuard<'_, Vec<Compiled>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn get(&self, path: &Path, limits: &Limits, name: &str) -> Result<Arc<Module>, LoadError> {
+    fn get(
+        &self,
+        path: &Path,
+        limits: &Limits,
+        name: &str,
+        journal: &dyn Journal,
+    ) -> Result<Arc<Module>, LoadError> {
         let bytes =
             std::fs::read(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
         let beats = limits.callback.duration().as_millis().div_ceil(BEAT.as_millis()).max(1);
@@ -175,13 +187,26 @@ impl Modules {
             return Ok(Arc::clone(&known.module));
         }
         // Not under the lock: the heart goes on beating meanwhile.
-        let module = Module::guarded(&bytes, beats).map_err(|source| LoadError::Module {
+        let module = self.load(&bytes, beats, journal).map_err(|source| LoadError::Module {
             name: name.to_owned(),
             module: path.to_owned(),
             source,
         })?;
         let module = Arc::new(module);
         self.all().push(Compiled { bytes, beats, module: Arc::clone(&module) });
+        Ok(module)
+    }
+
+    fn load(&self, bytes: &[u8], beats: u64, journal: &dyn Journal) -> Result<Module, host::LoadError> {
+        let Some(cache) = &self.cache else { return Module::guarded(bytes, beats) };
+        if let Some(module) = cache.get(bytes, beats) {
+            return Ok(module);
+        }
+        let module = Module::guarded(bytes, beats)?;
+        // The next start takes longer then, and nothing else.
+        if let Err(error) = cache.put(bytes, &module) {
+            journal.line(Level::Warn, "cache", &format!("a compiled module cannot be kept: {error}"));
+        }
         Ok(module)
     }
 

@@ -205,7 +205,10 @@ impl Lane {
 
     fn piece(&mut self, number: u64, side: Side, frame: Frame) {
         let Some(exchange) = self.exchanges.get_mut(&number) else { return };
-        exchange.note(side, &frame);
+        let Some(frame) = exchange.note(side, frame) else {
+            let unchanged = message::of_trailers(side, &HeaderMap::new(), &HeaderMap::new());
+            return self.say(number, unchanged);
+        };
         let (vm, stream) = (exchange.vm, exchange.stream);
         let ends = matches!(frame, Frame::Headers { end_of_stream: true, .. });
         let headers = matches!(frame, Frame::Headers { .. });

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Du
 use clap::{Parser, ValueEnum};
 use enforcer_core::units::Span;
 use enforcer_extproc::{Bridge, Journal, Lines, LoadError, Modules, Options, Source, Tls};
-use enforcer_harness::Level;
+use enforcer_harness::{Level, host::Cache};
 
 /// The Enforcer filters behind Envoy's ext_proc
 #[derive(Debug, Parser)]
@@ -23,6 +23,9 @@ struct Arguments {
     /// Threads that run filters [default: one a processor]
     #[arg(long, value_name = "NUMBER")]
     workers: Option<usize>,
+    /// Where compiled modules are kept, so that the next start is a fast one
+    #[arg(long, value_name = "FOLDER")]
+    cache: Option<PathBuf>,
     /// How long requests under way may take after SIGTERM
     #[arg(long, value_name = "TIME", default_value = "25s")]
     drain: Span,
@@ -81,7 +84,7 @@ fn run(arguments: &Arguments, journal: &Arc<dyn Journal>) -> Result<(), LoadErro
         source: Source::Folder(arguments.config.clone()),
         tls: tls(arguments)?,
     };
-    let modules = Modules::start().map_err(failed("start threads"))?;
+    let modules = Modules::start(cache(arguments, journal)).map_err(failed("start threads"))?;
     let bridge = Bridge::start(&options, &modules, Arc::clone(journal))?;
     let line = format!("serving on {}, metrics on {}", bridge.address(), bridge.admin());
     journal.line(Level::Info, "server", &line);
@@ -92,6 +95,16 @@ fn run(arguments: &Arguments, journal: &Arc<dyn Journal>) -> Result<(), LoadErro
         journal.line(Level::Warn, "server", &format!("{left} requests have not ended in time"));
     }
     Ok(())
+}
+
+/// Without one it only takes longer to start.
+fn cache(arguments: &Arguments, journal: &Arc<dyn Journal>) -> Option<Cache> {
+    let folder = arguments.cache.as_ref()?;
+    let refused = |error| {
+        let line = format!("`{}` cannot be used: {error}", folder.display());
+        journal.line(Level::Warn, "cache", &line);
+    };
+    Cache::new(folder).map_err(refused).ok()
 }
 
 fn tls(arguments: &Arguments) -> Result<Option<Tls>, LoadError> {

@@ -198,7 +198,7 @@ fn server(secret: &Value, listen: SocketAddr) -> Server {
         tls: None,
     };
     let journal = Arc::new(Lines::new(Level::Error));
-    let bridge = Bridge::start(&options, &Modules::start().unwrap(), journal).unwrap();
+    let bridge = Bridge::start(&options, &Modules::start(None).unwrap(), journal).unwrap();
     Server { bridge, _folder: folder }
 }
 

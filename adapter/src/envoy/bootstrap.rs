@@ -114,14 +114,18 @@ fn common(gateway: &Gateway) -> Value {
     bootstrap
 }
 
-/// What makes labels of the parts of our metrics' names; `None` without such metrics.
 fn stats_config(gateway: &Gateway) -> Option<Value> {
+    stats_tags(gateway).map(|tags| json!({"stats_tags": tags}))
+}
+
+/// What makes labels of the parts of our metrics' names; `None` without such metrics.
+pub fn stats_tags(gateway: &Gateway) -> Option<Value> {
     let calls = gateway.analytics.as_ref().and_then(|analytics| analytics.metrics.as_ref());
     let limits = gateway.ratelimit.as_ref().filter(|ratelimit| ratelimit.metrics);
     let calls = calls.iter().flat_map(|_| metrics::TAGS.iter());
     let tags = calls.chain(limits.iter().flat_map(|_| enforcer_ratelimit::metrics::TAGS.iter()));
     let tags: Vec<Value> = tags.map(|(name, regex)| json!({"tag_name": name, "regex": regex})).collect();
-    (!tags.is_empty()).then(|| json!({"stats_tags": tags}))
+    (!tags.is_empty()).then(|| tags.into())
 }
 
 fn document(about: &str, value: &Value) -> String {

@@ -1,6 +1,7 @@
 //! A gateway as resources of Kubernetes for kgateway, whose Envoy takes no Wasm: a server that runs the filters
 //! (`enforcer-extproc`), a GatewayExtension that names it, a TrafficPolicy for each API that sends requests through it.
 
+mod patience;
 mod routes;
 mod server;
 
@@ -56,6 +57,11 @@ pub fn kgateway(gateway: &Gateway, release: Release) -> Result<Files, Diagnostic
         return Err(Diagnostic::error("kgateway's Envoy has no filter for `limits.native`")
             .help("leave out `limits.native`: the server counts then"));
     }
+    let timeout = patience::message_timeout(gateway);
+    if timeout > patience::LONGEST {
+        let text = format!("requests may wait for {timeout} in the server, and Envoy waits an hour at most");
+        return Err(Diagnostic::error(text).help("shorten the timeouts of what the filters ask"));
+    }
     let names = names(&gateway.model.apis);
     let kustomization = json!({
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
@@ -79,8 +85,7 @@ fn policies(gateway: &Gateway, settings: &Kgateway, release: Release, names: &[S
         // kgateway's default lets everything through while the server is away.
         "failOpen": false,
         "processingMode": processing_mode(gateway),
-        // A filter may first ask an issuer, or a decision point: longer than either may take.
-        "messageTimeout": "10s",
+        "messageTimeout": routes::duration(patience::message_timeout(gateway)),
     });
     if let (Release::V2_4, Some(fields)) = (release, processor.as_object_mut()) {
         fields.insert("requestAttributes".to_owned(), json!(ATTRIBUTES));

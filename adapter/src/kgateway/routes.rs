@@ -124,7 +124,7 @@ pub(super) fn cors(cors: &Cors) -> Value {
 }
 
 /// A duration as Gateway API writes it (GEP-2257): at most five digits before a unit.
-fn duration(span: Span) -> String {
+pub(super) fn duration(span: Span) -> String {
     let millis = span.duration().as_millis();
     let (seconds, rest) = (millis.checked_div(1_000).unwrap_or(0), millis.checked_rem(1_000).unwrap_or(0));
     let (hours, seconds) = (seconds.checked_div(3_600).unwrap_or(0), seconds.checked_rem(3_600).unwrap_or(0));

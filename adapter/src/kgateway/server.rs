@@ -16,6 +16,9 @@ const ADMIN_PORT: u16 = 9001;
 /// Where the image has the modules.
 const MODULES: &str = "/usr/lib/enforcer";
 
+/// Where what they are compiled to is kept, for a container that starts again.
+const CACHE: &str = "/var/cache/enforcer";
+
 /// ServiceAccount, Secret, Deployment, Service, PodDisruptionBudget.
 pub(super) fn server(gateway: &Gateway, settings: &Kgateway) -> Vec<Value> {
     let configuration = pretty::json(&configuration(gateway));
@@ -90,7 +93,7 @@ fn deployment(gateway: &Gateway, settings: &Kgateway, labels: &Value) -> Value {
     let container = json!({
         "name": NAME,
         "image": image,
-        "args": ["--config", "/etc/enforcer"],
+        "args": ["--config", "/etc/enforcer", "--cache", CACHE],
         "ports": [{"name": "grpc", "containerPort": PORT}, {"name": "admin", "containerPort": ADMIN_PORT}],
         // Ready is what answers where Envoy calls; alive is what answers at all, or it were killed while it drains.
         "readinessProbe": {"grpc": {"port": PORT}, "periodSeconds": 5},
@@ -101,7 +104,10 @@ fn deployment(gateway: &Gateway, settings: &Kgateway, labels: &Value) -> Value {
             "readOnlyRootFilesystem": true,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [{"name": "configuration", "mountPath": "/etc/enforcer", "readOnly": true}],
+        "volumeMounts": [
+            {"name": "configuration", "mountPath": "/etc/enforcer", "readOnly": true},
+            {"name": "cache", "mountPath": CACHE},
+        ],
     });
     let pod = json!({
         "serviceAccountName": NAME,
@@ -116,7 +122,10 @@ fn deployment(gateway: &Gateway, settings: &Kgateway, labels: &Value) -> Value {
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [container],
-        "volumes": [{"name": "configuration", "secret": {"secretName": NAME, "defaultMode": 0o440}}],
+        "volumes": [
+            {"name": "configuration", "secret": {"secretName": NAME, "defaultMode": 0o440}},
+            {"name": "cache", "emptyDir": {"sizeLimit": "128Mi"}},
+        ],
     });
     json!({
         "apiVersion": "apps/v1",

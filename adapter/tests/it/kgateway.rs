@@ -88,6 +88,18 @@ fn bodies_are_sent_where_a_limit_counts_them() {
 }
 
 #[test]
+fn envoy_waits_as_long_as_the_filters_do() {
+    let timeout = |more: &str| {
+        let resources = build(&folder(&format!("{SETTINGS}{more}")), "kgateway");
+        let extension = resources.iter().find(|resource| resource["kind"] == "GatewayExtension").unwrap();
+        extension["spec"]["extProc"]["messageTimeout"].clone()
+    };
+    assert_eq!(timeout(""), "8s", "5 s for keys, and what the server itself may take");
+    let opa = "auth: {opa: {url: 'https://opa.example.com/v1/data/a', timeout: 40s}}\n";
+    assert_eq!(timeout(opa), "48s");
+}
+
+#[test]
 fn what_it_cannot_write_is_said() {
     let run = |settings: &str, definition: &str| {
         let folder = Folder::new(&[("a.yaml", definition), ("enforcer.yaml", settings)]);
@@ -107,6 +119,9 @@ fn what_it_cannot_write_is_said() {
         "{named}limits: {{native: true, policies: [{{name: all, key: [{{constant: a}}], tier: Bronze}}]}}\n"
     );
     assert!(run(&native, open).contains("no filter for `limits.native`"));
+    let patient =
+        format!("{named}auth: {{opa: {{url: 'https://opa.example.com/v1/data/a', timeout: 1h}}}}\n");
+    assert!(run(&patient, open).contains("Envoy waits an hour at most"));
     let several = format!(
         "{open}x-wso2-production-endpoints: {{urls: ['https://a.example.com', 'https://b.example.com']}}\n"
     );

@@ -1,7 +1,14 @@
-//! The server before a client that says what Envoy says, and what no Envoy should.
+//! The server before a client that says what Envoy says, and what no Envoy should, and behind a real Envoy.
 
 #![cfg(test)]
 
+mod binary;
+mod bodies;
+mod cache;
+mod gateway;
 mod hostile;
 mod life;
+mod replicas;
+mod soak;
 mod talk;
+mod tls;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use enforcer_extproc::{Bridge, Finished, Journal, Modules, Options, Source};
+use enforcer_extproc::{Bridge, Finished, Journal, Modules, Options, Source, Tls};
 use enforcer_harness::Level;
 use envoy_types::pb::envoy::{
     config::core::v3::{HeaderMap, HeaderValue},
@@ -60,8 +60,12 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(on_request_headers: &str) -> Self {
+        Self::start(&module(on_request_headers), None)
+    }
+
+    pub(crate) fn start(module: &[u8], tls: Option<Tls>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("m.wasm"), module(on_request_headers)).unwrap();
+        fs::write(folder.path().join("m.wasm"), module).unwrap();
         configure(folder.path(), &json!({}));
         let log = Arc::new(Log::default());
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -70,10 +74,10 @@ impl World {
             admin: any,
             workers: 1,
             source: Source::Folder(folder.path().to_owned()),
-            tls: None,
+            tls,
         };
         let journal = Arc::clone(&log) as Arc<dyn Journal>;
-        let bridge = Bridge::start(&options, &Modules::start().unwrap(), journal).unwrap();
+        let bridge = Bridge::start(&options, &Modules::start(None).unwrap(), journal).unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         Self { folder, bridge, log, runtime }
     }
@@ -113,7 +117,11 @@ impl World {
 /// Writes a configuration for `m.wasm`.
 pub(crate) fn configure(folder: &Path, configuration: &serde_json::Value) {
     let config = json!({
-        "filters": { "any": { "module": "m.wasm", "configuration": configuration } },
+        "filters": { "any": {
+            "module": "m.wasm",
+            "allow_on_headers_stop_iteration": true,
+            "configuration": configuration,
+        } },
         "limits": { "callback": "100ms", "memory": "1MiB", "silence": "3s" },
     });
     let (new, file) = (folder.join("new"), folder.join("enforcer.json"));

@@ -15,6 +15,7 @@ mod certificates;
 mod defaults;
 mod introspection;
 mod opa;
+mod patience;
 mod published;
 mod revocation;
 mod subscriptions;
@@ -30,6 +31,32 @@ pub use revocation::{Revocation, RevocationList, RevokedToken, Unavailable};
 pub use subscriptions::{
     Application, ApplicationList, ConsumerKey, LifeCycle, Subscription, SubscriptionState, Subscriptions,
 };
+
+impl AuthConfig {
+    /// The names of all Envoy clusters that the filter calls.
+    pub fn clusters_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        let (signed, listed) = match &mut self.api_keys {
+            Some(keys) => (keys.signed.as_mut_slice(), keys.listed.as_mut()),
+            None => (&mut [][..], None),
+        };
+        let issuers = self.issuers.iter_mut().chain(signed).filter_map(|issuer| match &mut issuer.jwks {
+            Jwks::Remote(document) => Some(&mut document.cluster),
+            Jwks::Introspection(server) => Some(&mut server.cluster),
+            Jwks::Inline(_) | Jwks::Pem(_) => None,
+        });
+        let listed = listed.and_then(|listed| match &mut listed.keys {
+            ApiKeyList::Remote(document) => Some(&mut document.cluster),
+            ApiKeyList::Inline(_) => None,
+        });
+        let revoked = self.revocation.iter_mut().filter_map(|revocation| revocation.list.as_mut());
+        let subscribed = self.subscriptions.iter_mut().filter_map(|table| match &mut table.applications {
+            Some(ApplicationList::Remote(document)) => Some(&mut document.cluster),
+            Some(ApplicationList::Inline(_)) | None => None,
+        });
+        let asked = self.opa.iter_mut().map(|opa| &mut opa.cluster);
+        issuers.chain(listed).chain(revoked.map(|list| &mut list.cluster)).chain(subscribed).chain(asked)
+    }
+}
 
 /// Configuration of the auth filter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]

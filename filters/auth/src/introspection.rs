@@ -15,6 +15,7 @@ use enforcer_core::{
 use serde_json::{Map, Value};
 
 use crate::{
+    GRACE,
     config::{Introspection, IntrospectionClient},
     json,
     refusal::Refusal,
@@ -24,8 +25,6 @@ use crate::{
 
 /// How many questions may be under way on one worker.
 const MAX_FLIGHTS: usize = 256;
-/// What a request waits beyond the time that an answer may take.
-const GRACE: Duration = Duration::from_millis(500);
 /// How long nothing is asked after a question that failed.
 const PAUSE: Duration = Duration::from_secs(1);
 

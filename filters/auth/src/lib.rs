@@ -58,7 +58,7 @@ use crate::{
     backend_token::{About, BackendTokens},
     basic::Basic,
     certificates::Certificates,
-    config::{ApiKeyList, ApplicationList, AuthConfig, Jwks},
+    config::AuthConfig,
     credentials::{API_KEYS, Admitted, Credentials, REVOCATION, Refused, SUBSCRIPTIONS, Verdict},
     key_type::{CLUSTER_HEADER, KeyType},
     opa::{Advice, Opa, Opinion, Question},
@@ -90,7 +90,7 @@ pub struct Auth {
 }
 
 /// What a request waits beyond the time that an answer may take.
-const GRACE: Duration = Duration::from_millis(500);
+pub(crate) const GRACE: Duration = Duration::from_millis(500);
 
 /// What is decided about a request.
 enum Decision<'h> {
@@ -109,7 +109,7 @@ impl Filter for Auth {
     type Exchange = ();
 
     fn new(mut config: AuthConfig, capabilities: Capabilities) -> Result<Self, ConfigError> {
-        let clusters = clusters(&config).cloned().collect();
+        let clusters = config.clusters_mut().map(|cluster| cluster.clone()).collect();
         let claim_headers = config.issuers.iter().flat_map(|issuer| &issuer.claim_headers);
         let claim_headers = claim_headers.map(|mapping| mapping.header.to_ascii_lowercase());
         let backend_tokens = config.backend_token.clone();
@@ -172,6 +172,11 @@ impl Filter for Auth {
         let hidden = auth.own_headers.iter().cloned();
         let opa = opa.map(|config| Opa::new(config, auth.credentials.places(), hidden)).transpose();
         auth.opa = opa.map_err(|error| error.under("opa"))?;
+        let key_set = auth.backend_tokens.as_ref().and_then(BackendTokens::key_set_path);
+        if let Some(api) = key_set.and_then(|path| auth.policy.defining(path)) {
+            let problem = format!("is also an operation of `{api}`, which nobody could call; choose another");
+            return Err(ConfigError::at("backend_token.jwks_path", problem));
+        }
         Ok(auth)
     }
 
@@ -362,28 +367,6 @@ impl Auth {
         let spoofed = self.own_headers.iter().filter(|name| headers.get(name).is_some());
         spoofed.fold(Edits::default(), |edits, name| edits.remove(name.clone()))
     }
-}
-
-/// The clusters that are called.
-fn clusters(config: &AuthConfig) -> impl Iterator<Item = &String> {
-    let signers = config.api_keys.iter().flat_map(|keys| &keys.signed);
-    let issuers = config.issuers.iter().chain(signers).filter_map(|issuer| match &issuer.jwks {
-        Jwks::Remote(document) => Some(&document.cluster),
-        Jwks::Introspection(server) => Some(&server.cluster),
-        Jwks::Inline(_) | Jwks::Pem(_) => None,
-    });
-    let listed = config.api_keys.iter().filter_map(|keys| keys.listed.as_ref());
-    let listed = listed.filter_map(|listed| match &listed.keys {
-        ApiKeyList::Remote(document) => Some(&document.cluster),
-        ApiKeyList::Inline(_) => None,
-    });
-    let revoked = config.revocation.iter().filter_map(|revocation| Some(&revocation.list.as_ref()?.cluster));
-    let subscribed = config.subscriptions.iter().filter_map(|table| match table.applications.as_ref()? {
-        ApplicationList::Remote(document) => Some(&document.cluster),
-        ApplicationList::Inline(_) => None,
-    });
-    let asked = config.opa.iter().map(|opa| &opa.cluster);
-    issuers.chain(listed).chain(revoked).chain(subscribed).chain(asked)
 }
 
 /// Choreo Connect's answer to an OPTIONS request that the API does not define.

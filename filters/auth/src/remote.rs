@@ -16,7 +16,7 @@ use enforcer_core::{
     store::{Lease, Slot},
 };
 
-use crate::config::RemoteDocument;
+use crate::{GRACE, config::RemoteDocument};
 
 mod attempt;
 
@@ -26,8 +26,6 @@ pub use attempt::{Attempt, FIRST_RETRY};
 const LAYOUT: u32 = 3;
 /// How often a worker looks whether another one's fetch has ended, while requests wait.
 const POLL: Duration = Duration::from_millis(20);
-/// What a request waits beyond the time that a fetch may take.
-const GRACE: Duration = Duration::from_millis(500);
 /// However soon an answer says that it is out of date.
 const LEAST_AGE: Duration = Duration::from_secs(10);
 
@@ -193,7 +191,7 @@ impl Remote {
             }
             Err(problem) => {
                 cx.host.count(self.kind.failed, 1);
-                let attempt = self.last.unwrap_or_default().failed(cx.host);
+                let attempt = self.last.unwrap_or_default().failed(cx.host, self.config.refresh.duration());
                 self.warn(
                     cx,
                     format_args!("{} not fetched from `{}`: {problem}", self.kind.name, self.config.url),

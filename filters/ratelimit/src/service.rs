@@ -25,8 +25,6 @@ use crate::{
 
 /// How long the service is left alone after it has failed.
 const REST: Duration = Duration::from_secs(1);
-/// Beyond the timeout, before whoever has asked is thought to be gone: a tick, and what lies in Envoy's queues.
-const SLACK: Duration = Duration::from_millis(50);
 /// How often waiting requests of other workers are thought of.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -108,7 +106,7 @@ impl Desk {
 
     /// How long a request waits, in all.
     pub fn patience(&self) -> Duration {
-        self.timeout().saturating_add(SLACK)
+        self.config.patience()
     }
 
     /// When an answer to what is asked now must be there.

@@ -5,6 +5,7 @@
 //! proxy-wasm-cpp-host's `exports.cc`, `filter` is Envoy's `Context`, `chain` and `exit` are the HTTP filter manager around it.
 
 mod abi;
+mod cache;
 mod chain;
 mod crypto;
 mod event;
@@ -28,6 +29,7 @@ mod value;
 mod worker;
 
 pub use abi::Level;
+pub use cache::Cache;
 pub use event::{
     Ended, Event, Frame, GrpcCall, GrpcCallResult, HttpCall, HttpCallResult, HttpResponse, StreamId,
 };

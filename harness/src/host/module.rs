@@ -73,14 +73,26 @@ impl Module {
     }
 
     fn compile(bytes: &[u8], metered: bool, beats: Option<u64>) -> Result<Self, LoadError> {
+        let engine = Self::engine(metered, beats.is_some())?;
+        let module = wasmtime::Module::new(&engine, bytes).map_err(LoadError::Invalid)?;
+        Self::link(&module, metered, beats)
+    }
+
+    pub(crate) fn engine(metered: bool, guarded: bool) -> Result<Engine, LoadError> {
         let mut config = Config::new();
         config.consume_fuel(metered);
-        config.epoch_interruption(beats.is_some());
-        let engine = Engine::new(&config).map_err(LoadError::Invalid)?;
-        let module = wasmtime::Module::new(&engine, bytes).map_err(LoadError::Invalid)?;
-        check_exports(&module)?;
-        check_imports(&module)?;
-        let mut linker = Linker::new(&engine);
+        config.epoch_interruption(guarded);
+        Engine::new(&config).map_err(LoadError::Invalid)
+    }
+
+    pub(crate) fn link(
+        module: &wasmtime::Module,
+        metered: bool,
+        beats: Option<u64>,
+    ) -> Result<Self, LoadError> {
+        check_exports(module)?;
+        check_imports(module)?;
+        let mut linker = Linker::new(module.engine());
         imports::register(&mut linker).map_err(LoadError::Mismatch)?;
         for import in module.imports() {
             if let (true, ExternType::Func(kind)) = (is_wasi(import.module()), import.ty()) {
@@ -88,7 +100,7 @@ impl Module {
                     .map_err(LoadError::Mismatch)?;
             }
         }
-        let instance = linker.instantiate_pre(&module).map_err(LoadError::Mismatch)?;
+        let instance = linker.instantiate_pre(module).map_err(LoadError::Mismatch)?;
         Ok(Self { instance, metered, beats })
     }
 }

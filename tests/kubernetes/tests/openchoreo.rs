@@ -1,8 +1,9 @@
 //! envoy-examples/openchoreo: the trait, rendered as OpenChoreo does it.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use cel::{Context, Program, Value as Cel, extractors::Arguments};
+use enforcer_auth::config::AuthConfig;
 use enforcer_bundle::Bundle;
 use enforcer_core::{
     config,
@@ -10,7 +11,7 @@ use enforcer_core::{
 };
 use enforcer_kubernetes_tests::{Definitions, V2_3, V2_4, kind, plural, resources, yaml};
 use kube_cel::apply_defaults;
-use serde_json::{Value, json};
+use serde_json::{Value, from_value, json};
 
 fn read(file: &str) -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../envoy-examples/openchoreo");
@@ -146,7 +147,12 @@ fn an_endpoint_gets_what_it_asks_for() {
 #[test]
 fn the_parts_fit_together() {
     let resources = created(&json!({"endpointName": "http"}), &json!({}));
-    configuration(&resources);
+    let auth: AuthConfig = from_value(configuration(&resources)["auth"].clone()).unwrap();
+    let patience = &the(&resources, "GatewayExtension")["spec"]["extProc"]["messageTimeout"];
+    assert!(
+        patience == "10s" && auth.patience() < Duration::from_secs(8),
+        "Envoy gives up before the filters do"
+    );
     for resource in &resources {
         assert_eq!(resource["metadata"]["name"], "pets-http-enforcer");
         assert_eq!(resource["metadata"]["namespace"], "dp-acme-dev");
@@ -156,7 +162,7 @@ fn the_parts_fit_together() {
     let labels = &deployment["template"]["metadata"]["labels"];
     assert_eq!((&deployment["selector"]["matchLabels"], &service["selector"]), (labels, labels));
     assert!(labels.as_object().unwrap().keys().all(|name| !name.contains("openchoreo")));
-    assert_eq!(deployment["template"]["spec"]["volumes"][0]["configMap"]["name"], "pets-http-enforcer");
+    assert_eq!(deployment["template"]["spec"]["volumes"][1]["configMap"]["name"], "pets-http-enforcer");
     let targets = the(&resources, "TrafficPolicy")["spec"]["targetRefs"].as_array().unwrap().clone();
     let names: Vec<_> = targets.iter().map(|target| target["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["pets-http", "pets-http-internal"]);

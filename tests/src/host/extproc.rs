@@ -34,7 +34,7 @@ pub(crate) struct ExtProcHost {
 impl ExtProcHost {
     pub(crate) fn new(binary: EnvoyBinary) -> Result<Self, Error> {
         let version = binary.version()?;
-        let modules = Modules::start().map_err(|error| Error::Case(error.to_string()))?;
+        let modules = Modules::start(None).map_err(|error| Error::Case(error.to_string()))?;
         Ok(Self { binary, version, modules })
     }
 

@@ -1,5 +1,6 @@
 use std::fs;
 
+use enforcer_auth::config::Jwks;
 use insta::assert_snapshot;
 
 use super::*;
@@ -224,6 +225,49 @@ fn taken_out_from_wherever_it_is() {
         // JSON has no comma behind the last item.
         assert!(!text.starts_with('{') || serde_json::from_str::<Value>(&text).is_ok(), "{text}");
     }
+}
+
+#[test]
+fn labels_of_metrics() {
+    let settings = format!("{ISSUER}analytics: {{metrics: {{}}}}\n");
+    let own =
+        "stats_config:\n  # theirs\n  stats_tags:\n  - {tag_name: team, regex: '^cluster\\.((.*?)\\.)'}\n";
+    let other = "stats_config: {use_all_default_tags: true}\n";
+    for stats in ["", own, other] {
+        let text = AWKWARD.replace("\nstatic_resources:", &format!("\n{stats}static_resources:"));
+        let with = attached(&text, &settings, &["internal"]);
+        let tags = parse(&Source::new("envoy.yaml", with.as_str())).unwrap().root.to_json();
+        let tags = tags["stats_config"]["stats_tags"].as_array().unwrap().len();
+        assert_eq!(tags, 7 + usize::from(stats == own), "{with}");
+        if stats != other {
+            added_lines(&text, &with);
+        }
+        assert_eq!(attached(&with, &settings, &["internal"]), with, "the second time changes something");
+        assert_eq!(attached(&with, ISSUER, &["internal"]), attached(&text, ISSUER, &["internal"]));
+        assert_eq!(detached(&with), text);
+        let json = parse(&Source::new("envoy.yaml", text.as_str())).unwrap().root.to_json().to_string();
+        let with = attached(&json, &settings, &["internal"]);
+        serde_json::from_str::<Value>(&with).unwrap();
+        assert_eq!(detached(&with), json);
+    }
+}
+
+#[test]
+fn every_cluster_that_is_called_keeps_its_name() {
+    let settings = format!(
+        "{ISSUER}auth:\n  revocation: {{list: {{url: https://portal.example.com/revoked}}}}\n  \
+         opa: {{url: https://portal.example.com/v1/data/allow}}\n"
+    );
+    let cluster = |text: &str| {
+        let value = parse(&Source::new("envoy.yaml", text)).unwrap().root.to_json();
+        let clusters = value["static_resources"]["clusters"].as_array().unwrap().clone();
+        let named = |name: &&Value| name["name"].as_str().is_some_and(|name| name.contains("portal"));
+        clusters.iter().find(named).unwrap()["name"].as_str().unwrap().to_owned()
+    };
+    let usual = cluster(&attached(AWKWARD, &settings, &["internal"]));
+    let taken = AWKWARD.replace("name: pets\n    connect", &format!("name: {usual}\n    connect"));
+    let with = attached(&taken, &settings, &["internal"]);
+    assert_eq!(with.matches(&format!("\"cluster\": \"{usual}_2\"")).count(), 2, "{with}");
 }
 
 #[test]

@@ -18,12 +18,11 @@ use super::{
     table::Table,
 };
 use crate::{
+    GRACE,
     config::{RevocationList, Unavailable},
     remote::{Attempt, FIRST_RETRY, split_url},
 };
 
-/// What a request waits beyond the time that a fetch may take.
-const GRACE: Duration = Duration::from_millis(500);
 /// How often a worker looks what others have fetched.
 const LOOK: Duration = Duration::from_millis(200);
 /// The same while requests wait.
@@ -166,7 +165,7 @@ impl Feed {
             Err(problem) => {
                 cx.host.count("enforcer.auth.revocation.failed", 1);
                 self.warn(cx, format_args!("not fetched from `{}`: {problem}", self.config.url));
-                Head { attempt: head.attempt.failed(cx.host), ..head }
+                Head { attempt: head.attempt.failed(cx.host, self.config.poll.duration()), ..head }
             }
         };
         self.store.write(cx.host, &head);
@@ -220,7 +219,7 @@ impl Feed {
                     Err(no_room) => {
                         // Most of it may have ended by now: the server knows.
                         host.log(Level::Warn, format_args!("auth: revoked tokens: {no_room}"));
-                        let attempt = head.attempt.failed(host);
+                        let attempt = head.attempt.failed(host, self.config.poll.duration());
                         Ok(Head { attempt, ..Head::of_epoch(head.epoch.saturating_add(1)) })
                     }
                 }

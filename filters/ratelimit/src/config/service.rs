@@ -1,5 +1,7 @@
 //! Who counts for several Envoys.
 
+use std::time::Duration;
+
 use enforcer_core::units::Span;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,6 +27,16 @@ pub struct Service {
     /// The tiers of APIs and operations are shared, too.
     #[serde(default, skip_serializing_if = "super::is_default")]
     pub apis: bool,
+}
+
+/// Beyond the timeout, before whoever has asked is thought to be gone: a tick, and what lies in Envoy's queues.
+const SLACK: Duration = Duration::from_millis(50);
+
+impl Service {
+    /// How long a request waits, in all.
+    pub fn patience(&self) -> Duration {
+        self.timeout.duration().saturating_add(SLACK)
+    }
 }
 
 /// What holds while the service does not answer.

@@ -57,7 +57,7 @@ fn bridge(plugin: &Plugin, clusters: &BTreeMap<String, SocketAddr>, log: &Arc<Lo
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let source = Source::Given(Box::new(config));
     let options = Options { listen: any, admin: any, workers: 1, source, tls: None };
-    let modules = Modules::start().unwrap();
+    let modules = Modules::start(None).unwrap();
     let bridge = Bridge::start(&options, &modules, Arc::clone(log) as Arc<dyn Journal>);
     bridge.unwrap_or_else(|error| panic!("{error}; log: {:?}", log.0.lock()))
 }

@@ -2,12 +2,9 @@
 //!
 //! The real binary, so that its memory is its own. Without `MINUTES`, a second of it.
 
-#![cfg(test)]
-
 use std::{
     fs,
-    io::{BufRead as _, BufReader},
-    process::{Child, Command, Stdio},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -23,6 +20,8 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
+
+use crate::binary::Server;
 
 /// Requests that end with their headers trap, those of one header loop, others grow until they cannot, or pass.
 const MODULE: &str = r#"(module
@@ -40,66 +39,6 @@ const MODULE: &str = r#"(module
 /// By how much memory may differ: what allocators keep.
 const SLACK: u64 = 24 << 20;
 
-struct Server {
-    child: Child,
-    address: String,
-    admin: String,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Server {
-    fn start(folder: &std::path::Path) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_enforcer-extproc"))
-            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--workers", "2", "--config"])
-            .arg(folder)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-        let told = lines.find_map(|line| {
-            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-            let (address, admin) =
-                line["message"].as_str()?.strip_prefix("serving on ")?.split_once(", metrics on ")?;
-            Some((address.to_owned(), admin.to_owned()))
-        });
-        let (address, admin) = told.expect("the server does not start");
-        // A log that nobody reads would hold the server up.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, address, admin }
-    }
-
-    /// Bytes of memory in use (`VmRSS`).
-    fn memory(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
-    }
-
-    fn metric(&self, name: &str) -> u64 {
-        use std::io::{Read as _, Write as _};
-        let mut connection = std::net::TcpStream::connect(&self.admin).unwrap();
-        write!(connection, "GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
-        let mut text = String::new();
-        connection.read_to_string(&mut text).unwrap();
-        let name = format!("enforcer_extproc_{name} ");
-        text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().trim().parse().unwrap()
-    }
-
-    fn wait_until_idle(&self) {
-        let asked = Instant::now();
-        while self.metric("requests_open") > 0 {
-            assert!(asked.elapsed() < Duration::from_secs(20), "{} are open", self.metric("requests_open"));
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
 #[test]
 fn hostile_clients_leave_nothing_behind() {
     let minutes = std::env::var("MINUTES").ok().and_then(|minutes| minutes.parse::<u64>().ok());
@@ -111,16 +50,16 @@ fn hostile_clients_leave_nothing_behind() {
         "limits": { "callback": "20ms", "memory": "4MiB", "silence": "2s" },
     });
     fs::write(folder.path().join("enforcer.json"), config.to_string()).unwrap();
-    let server = Server::start(folder.path());
+    let server = Server::start(folder.path(), &[]);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     // Once round before it is measured, so that everything has been allocated that stays.
-    runtime.block_on(attack(&server.address, Duration::from_millis(500).max(time / 4)));
+    runtime.block_on(attack(server.address, Duration::from_millis(500).max(time / 4)));
     server.wait_until_idle();
     let before = server.memory();
-    runtime.block_on(attack(&server.address, time));
+    runtime.block_on(attack(server.address, time));
     server.wait_until_idle();
     let after = server.memory();
-    let (requests, failures) = (server.metric("requests_total"), server.metric("instance_failures_total"));
+    let (requests, failures) = (server.count("requests_total"), server.count("instance_failures_total"));
     println!(
         "soak: {requests} requests, {failures} instances thrown away, {} -> {} MiB",
         before >> 20,
@@ -129,19 +68,19 @@ fn hostile_clients_leave_nothing_behind() {
     assert!(failures > 0, "nothing failed");
     assert!(after < before + SLACK, "memory grew from {before} to {after} bytes");
     let good = runtime.block_on(async {
-        let mut client = client(&server.address).await;
+        let mut client = client(server.address).await;
         let messages = tokio_stream::iter([headers(3, false)]);
         client.process(messages).await.unwrap().into_inner().message().await
     });
     assert!(good.unwrap().is_some(), "it serves on");
 }
 
-async fn client(address: &str) -> ExternalProcessorClient<Channel> {
+async fn client(address: SocketAddr) -> ExternalProcessorClient<Channel> {
     ExternalProcessorClient::connect(format!("http://{address}")).await.unwrap()
 }
 
 /// Every kind of hostility, one after the other and eight at once.
-async fn attack(address: &str, time: Duration) {
+async fn attack(address: SocketAddr, time: Duration) {
     let began = Instant::now();
     let mut attackers = tokio::task::JoinSet::new();
     for number in 0..8_usize {
