@@ -95,7 +95,9 @@ fn deployment(gateway: &Gateway, settings: &Kgateway, labels: &Value) -> Value {
         "image": image,
         "args": ["--config", "/etc/enforcer", "--cache", CACHE],
         "ports": [{"name": "grpc", "containerPort": PORT}, {"name": "admin", "containerPort": ADMIN_PORT}],
-        // Ready is what answers where Envoy calls; alive is what answers at all, or it were killed while it drains.
+        // The first start compiles the modules: seconds, and many where processors are scarce. Then, ready is what
+        // answers where Envoy calls; alive is what answers at all, or it were killed while it drains.
+        "startupProbe": {"grpc": {"port": PORT}, "periodSeconds": 1, "failureThreshold": 120},
         "readinessProbe": {"grpc": {"port": PORT}, "periodSeconds": 5},
         "livenessProbe": {"httpGet": {"path": "/healthz", "port": "admin"}, "periodSeconds": 5},
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
