@@ -17,7 +17,7 @@ pub use gates::{
     ApplicationList, BackendToken, Document, Opa, Revocation, RevocationList, SigningKey, Subscriptions,
 };
 pub use issuers::{Endpoints, Introspection, Issuer};
-pub use kgateway::{GatewayRef, Kgateway};
+pub use kgateway::{Attach, GatewayRef, Kgateway};
 pub use limits::{LimitService, Limits};
 pub(crate) use read::read_value;
 pub use read::settings;
