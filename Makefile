@@ -19,6 +19,8 @@ ifeq ($(ENVOY),)
 ENVOY := $(or $(shell command -v envoy),$(ENVOY_PINNED))
 endif
 export ENVOY
+# Where tests keep modules that were compiled.
+export ENFORCER_HARNESS_CACHE := $(abspath $(TARGET))/compiled
 ENVOY_NEEDED := $(filter $(ENVOY_PINNED),$(ENVOY))
 
 # Crates that become Wasm modules, and crates that also have to run without a host.

@@ -13,8 +13,9 @@ pub(crate) const EVERYTHING_ELSE: &str = "*";
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// By the `:authority` of Envoy's gRPC call (`grpcService.authority` of a GatewayExtension); `*` is for all that
-    /// is not named. A call for which there is none fails, and Envoy refuses the request.
+    /// By the `:authority` of Envoy's gRPC call (`grpcService.authority` of a GatewayExtension), else by the name of
+    /// Envoy's route (`xds.route_name` among the attributes that Envoy is told to send); `*` is for all that is not
+    /// named. A call for which there is none fails, and Envoy refuses the request.
     pub filters: BTreeMap<String, Filter>,
     /// Where the clusters are that filters name in their configurations.
     #[serde(default)]

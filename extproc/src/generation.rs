@@ -106,9 +106,16 @@ impl Generation {
         Ok(Self { filters, servers: Arc::new(servers), limits: config.limits.clone() })
     }
 
-    /// The filter for an `:authority`.
-    pub(crate) fn filter(&self, authority: &str) -> Option<&Arc<Loaded>> {
-        self.filters.get(authority).or_else(|| self.filters.get(EVERYTHING_ELSE))
+    /// The filter of a name.
+    pub(crate) fn filter(&self, name: &str) -> Option<&Arc<Loaded>> {
+        self.filters.get(name)
+    }
+
+    /// The name of the filter for a call: that of its `:authority`, else that of Envoy's route, else the one for all.
+    pub(crate) fn name(&self, authority: &str, route: Option<&str>) -> Option<&str> {
+        let names = [Some(authority), route, Some(EVERYTHING_ELSE)];
+        let found = names.into_iter().flatten().find_map(|name| self.filter(name));
+        found.map(|filter| filter.name.as_str())
     }
 
     pub(crate) fn filters(&self) -> impl Iterator<Item = &Arc<Loaded>> {

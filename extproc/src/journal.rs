@@ -2,8 +2,14 @@
 
 use std::{
     fmt,
-    io::Write as _,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    io::{self, BufWriter, Write},
+    iter,
+    sync::{
+        atomic::{AtomicU64, Ordering::Relaxed},
+        mpsc::{self, Receiver, SyncSender},
+    },
+    thread,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use enforcer_harness::{Level, host::Ended};
@@ -36,17 +42,94 @@ pub struct Finished {
     pub ended: Ended,
 }
 
-/// One JSON object a line, on standard output.
-#[derive(Debug, Clone, Copy)]
+/// How many lines may wait to be written. More wait only if nobody reads them: they are left out then, and counted.
+const WAITING: usize = 4096;
+
+/// How long the end waits for what has not been written.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// One JSON object a line, on standard output, written by a thread of its own: what reads them may stall, and requests
+/// do not.
+#[derive(Debug)]
 pub struct Lines {
     level: Level,
+    queue: SyncSender<Item>,
+    left_out: AtomicU64,
+}
+
+#[derive(Debug)]
+enum Item {
+    Line(String),
+    /// All lines before have been written.
+    Written(SyncSender<()>),
 }
 
 impl Lines {
     /// Lines of at least this level; records of requests always.
-    pub fn new(level: Level) -> Self {
-        Self { level }
+    pub fn start(level: Level) -> io::Result<Self> {
+        Self::to(level, io::stdout())
     }
+
+    fn to(level: Level, out: impl Write + Send + 'static) -> io::Result<Self> {
+        let (queue, lines) = mpsc::sync_channel(WAITING);
+        thread::Builder::new().name("log".to_owned()).spawn(move || write(&lines, out))?;
+        Ok(Self { level, queue, left_out: AtomicU64::new(0) })
+    }
+
+    /// Waits until everything is written, for a moment at most.
+    pub fn finish(&self) {
+        let (written, told) = mpsc::sync_channel(1);
+        let began = Instant::now();
+        while self.queue.try_send(Item::Written(written.clone())).is_err() {
+            if began.elapsed() >= LAST_LINES {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        // Whoever reads the lines may have gone.
+        let _ = told.recv_timeout(LAST_LINES);
+    }
+
+    fn put(&self, line: &Value) {
+        if self.send(line) {
+            let count = self.left_out.swap(0, Relaxed);
+            if count > 0 {
+                let text = format!("{count} lines were left out: nobody has read them");
+                self.send(&message(Level::Warn, "log", &text));
+            }
+        }
+    }
+
+    fn send(&self, line: &Value) -> bool {
+        let sent = self.queue.try_send(Item::Line(format!("{line}\n"))).is_ok();
+        if !sent {
+            self.left_out.fetch_add(1, Relaxed);
+        }
+        sent
+    }
+}
+
+/// All that has come meanwhile goes out in one piece. A log that cannot be written is no reason to stop serving.
+fn write(lines: &Receiver<Item>, out: impl Write) {
+    let mut out = BufWriter::new(out);
+    while let Ok(first) = lines.recv() {
+        for item in iter::once(first).chain(lines.try_iter()) {
+            match item {
+                Item::Line(line) => drop(out.write_all(line.as_bytes())),
+                Item::Written(told) => {
+                    let _ = out.flush();
+                    let _ = told.try_send(());
+                }
+            }
+        }
+        let _ = out.flush();
+    }
+}
+
+/// A line that is no record of a request.
+fn message(level: Level, source: &str, line: &str) -> Value {
+    let level = format!("{level:?}").to_lowercase();
+    json!({ "time": now(), "level": level, "source": source, "message": line })
 }
 
 impl Journal for Lines {
@@ -56,13 +139,12 @@ impl Journal for Lines {
 
     fn line(&self, level: Level, source: &str, line: &str) {
         if level >= self.level {
-            let level = format!("{level:?}").to_lowercase();
-            write(&json!({ "time": now(), "level": level, "source": source, "message": line }));
+            self.put(&message(level, source, line));
         }
     }
 
     fn finished(&self, request: &Finished) {
-        write(&record(request));
+        self.put(&record(request));
     }
 }
 
@@ -102,13 +184,6 @@ fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-/// A log that cannot be written is no reason to stop serving.
-fn write(line: &Value) {
-    let mut text = line.to_string();
-    text.push('\n');
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -134,6 +209,48 @@ mod tests {
         assert_eq!(record["identity"], json!({ "subject": "alice" }));
         assert_eq!(record["event"], json!({ "status": 200 }));
         assert_eq!((&record["status"], &record["took_us"]), (&json!(200), &json!(2000)));
+    }
+
+    /// Takes what is written only while somebody holds the other end open.
+    struct Pipe(mpsc::Receiver<()>, SyncSender<Vec<u8>>);
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.recv().map_err(io::Error::other)?;
+            self.1.send(bytes.to_vec()).map_err(io::Error::other)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_nobody_reads_hold_nobody_up_and_are_counted() {
+        let (go_on, stalled) = mpsc::sync_channel(1_000);
+        let (written, read) = mpsc::sync_channel(1_000);
+        let lines = Lines::to(Level::Info, Pipe(stalled, written)).unwrap();
+        let many = WAITING * 3;
+        (0..many).for_each(|number| lines.line(Level::Info, "test", &number.to_string()));
+        // It has returned, and not all can wait.
+        (0..1_000).for_each(|_| go_on.send(()).unwrap());
+        lines.finish();
+        lines.line(Level::Info, "test", "last");
+        lines.finish();
+        let text: Vec<u8> = read.try_iter().flatten().collect();
+        let records = String::from_utf8(text).unwrap();
+        let (mut told, mut left_out) = (Vec::new(), 0);
+        for record in records.lines() {
+            let record: Value = serde_json::from_str(record).unwrap();
+            let message = record["message"].as_str().unwrap();
+            match message.strip_suffix(" lines were left out: nobody has read them") {
+                Some(count) => left_out += count.parse::<usize>().unwrap(),
+                None => told.push(message.to_owned()),
+            }
+        }
+        assert!(left_out > 0 && told.last().unwrap() == "last");
+        assert_eq!(told.len() + left_out, many + 1);
     }
 
     #[test]

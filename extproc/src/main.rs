@@ -64,14 +64,20 @@ impl From<LogLevel> for Level {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let journal: Arc<dyn Journal> = Arc::new(Lines::new(arguments.log_level.into()));
-    match run(&arguments, &journal) {
-        Ok(()) => ExitCode::SUCCESS,
+    let lines = match Lines::start(arguments.log_level.into()) {
+        Ok(lines) => Arc::new(lines),
         Err(error) => {
-            journal.line(Level::Critical, "server", &error.to_string());
-            ExitCode::FAILURE
+            eprintln!("enforcer-extproc: cannot start threads: {error}");
+            return ExitCode::FAILURE;
         }
+    };
+    let journal: Arc<dyn Journal> = Arc::clone(&lines) as _;
+    let done = run(&arguments, &journal);
+    if let Err(error) = &done {
+        journal.line(Level::Critical, "server", &error.to_string());
     }
+    lines.finish();
+    if done.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn run(arguments: &Arguments, journal: &Arc<dyn Journal>) -> Result<(), LoadError> {

@@ -74,6 +74,14 @@ pub(crate) fn attributes(sent: &HashMap<String, Struct>, metadata: Option<&Metad
     Value::Map(groups.into_iter().map(|(group, members)| (group.to_owned(), Value::Map(members))).collect())
 }
 
+/// The name of Envoy's route, if Envoy was told to send it.
+pub(crate) fn route(sent: &HashMap<String, Struct>) -> Option<&str> {
+    match &sent.get(FILTER)?.fields.get("xds.route_name")?.kind {
+        Some(Kind::StringValue(name)) => Some(name),
+        _ => None,
+    }
+}
+
 /// Numbers lose their type on the way. All that attributes have are whole.
 fn attribute(value: &protobuf::Value) -> Value {
     match &value.kind {

@@ -20,6 +20,7 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
+    generation::Generation,
     lane::{News, Opening},
     message,
     order::{Bodies, Order},
@@ -61,19 +62,14 @@ impl ExternalProcessor for Service {
         &self,
         request: Request<Streaming<ProcessingRequest>>,
     ) -> Result<Response<Said>, Status> {
-        let authority = request.extensions().get::<Authority>().map_or("", |Authority(name)| name);
-        let generation = self.process.current();
-        let Some(filter) = generation.filter(authority).map(|filter| filter.name.clone()) else {
-            Tally::count(&self.process.tally.refused);
-            return Err(Status::not_found(format!("no filter is configured for `{authority}`")));
-        };
+        let authority = request.extensions().get::<Authority>().cloned();
         let lane = self.next_lane().ok_or_else(|| Status::unavailable("no worker runs"))?.clone();
         let (answers, said) = answers();
         let call = Call {
             number: self.process.next_exchange(),
             process: Arc::clone(&self.process),
-            silence: generation.limits.silence.duration(),
-            filter,
+            generation: self.process.current(),
+            authority: authority.map(|Authority(name)| name).unwrap_or_default(),
             lane,
             answers,
         };
@@ -86,8 +82,8 @@ impl ExternalProcessor for Service {
 struct Call {
     number: u64,
     process: Arc<Process>,
-    silence: std::time::Duration,
-    filter: String,
+    generation: Arc<Generation>,
+    authority: String,
     lane: mpsc::Sender<News>,
     answers: Answers,
 }
@@ -115,8 +111,9 @@ impl Call {
     ) -> Result<(), Status> {
         let mut order = Order::default();
         let room = Arc::new(Semaphore::new(UNREAD));
+        let silence = self.generation.limits.silence.duration();
         loop {
-            let message = match timeout(self.silence, messages.message()).await {
+            let message = match timeout(silence, messages.message()).await {
                 Ok(Ok(Some(message))) => message,
                 Ok(_) => return Ok(()),
                 Err(_) => return Err(Status::deadline_exceeded("nothing has come for too long")),
@@ -159,10 +156,15 @@ impl Call {
             })
         };
         let modes = (bodies(modes.request_body_mode)?, bodies(modes.response_body_mode)?);
+        let route = message::route(&message.attributes);
+        let filter = self.generation.name(&self.authority, route).ok_or_else(|| {
+            let route = route.map(|name| format!(" or the route `{name}`")).unwrap_or_default();
+            Status::not_found(format!("no filter is configured for `{}`{route}", self.authority))
+        })?;
         Tally::count(&self.process.tally.requests);
         Ok(Opening {
             exchange: self.number,
-            filter: self.filter.clone(),
+            filter: filter.to_owned(),
             attributes: message::attributes(&message.attributes, message.metadata_context.as_ref()),
             modes,
             answers: self.answers.clone(),

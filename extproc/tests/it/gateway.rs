@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use enforcer_testbed::{EchoBackend, Envoy, EnvoyBinary, RawClient, Request, Response};
+use enforcer_testbed::{EchoBackend, Envoy, EnvoyBinary, LogCapture, RawClient, Request, Response};
 use serde_json::{Value, json};
 
 /// A listener.
@@ -10,6 +10,8 @@ pub(crate) struct Door<'a> {
     pub(crate) name: &'a str,
     /// Asked in turn.
     pub(crate) servers: &'a [SocketAddr],
+    /// Of Envoy's calls.
+    pub(crate) authority: &'a str,
     /// Mode of both bodies.
     pub(crate) bodies: &'a str,
     /// `transport_socket` towards the servers.
@@ -18,7 +20,7 @@ pub(crate) struct Door<'a> {
 
 impl<'a> Door<'a> {
     pub(crate) fn new(name: &'a str, servers: &'a [SocketAddr]) -> Self {
-        Self { name, servers, bodies: "NONE", tls: None }
+        Self { name, servers, authority: "any", bodies: "NONE", tls: None }
     }
 }
 
@@ -40,6 +42,11 @@ impl Gateway {
         Some(Self { envoy, backend })
     }
 
+    /// A line for each request: `subject`, as Envoy was told it.
+    pub(crate) fn access_log(&self) -> &LogCapture {
+        self.envoy.access_log()
+    }
+
     pub(crate) fn client(&self, door: &str) -> RawClient {
         self.envoy.client(door).unwrap()
     }
@@ -54,13 +61,19 @@ fn listener(door: &Door<'_>) -> Value {
     let trailers = if door.bodies == "FULL_DUPLEX_STREAMED" { "SEND" } else { "DEFAULT" };
     let processor = json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor",
-        "grpc_service": { "envoy_grpc": { "cluster_name": door.name, "authority": "any" } },
+        "grpc_service": { "envoy_grpc": { "cluster_name": door.name, "authority": door.authority } },
         "message_timeout": "5s",
+        "request_attributes": ["xds.route_name"],
+        "metadata_options": { "receiving_namespaces": { "untyped": ["enforcer"] } },
         "processing_mode": {
             "request_header_mode": "SEND", "response_header_mode": "SEND",
             "request_body_mode": door.bodies, "response_body_mode": door.bodies,
             "request_trailer_mode": trailers, "response_trailer_mode": trailers,
         },
+    });
+    let log = json!({
+        "@type": "type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog",
+        "log_format": { "json_format": { "subject": "%DYNAMIC_METADATA(enforcer:subject)%" } },
     });
     let router = json!({ "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router" });
     json!({
@@ -77,10 +90,11 @@ fn listener(door: &Door<'_>) -> Value {
                     { "name": "envoy.filters.http.ext_proc", "typed_config": processor },
                     { "name": "envoy.filters.http.router", "typed_config": router },
                 ],
+                "access_log": [{ "name": "envoy.access_loggers.stdout", "typed_config": log }],
                 "route_config": { "virtual_hosts": [{
                     "name": "all",
                     "domains": ["*"],
-                    "routes": [{ "match": { "prefix": "/" }, "route": { "cluster": "backend" } }],
+                    "routes": [{ "name": door.name, "match": { "prefix": "/" }, "route": { "cluster": "backend" } }],
                 }] },
             },
         }] }],

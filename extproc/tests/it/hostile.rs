@@ -51,7 +51,9 @@ fn messages_out_of_order_end_their_call_only() {
 #[test]
 fn a_call_without_content_or_for_nobody_is_refused() {
     let world = World::new(PASS);
-    assert_eq!(world.begin_as("nobody").err().unwrap().code(), Code::NotFound);
+    let mut nobody = world.begin_as("nobody").unwrap();
+    nobody.say(request(true));
+    assert_eq!(nobody.hear().unwrap().unwrap_err().code(), Code::NotFound);
     let mut client = ExternalProcessorClient::new(world.connect("any"));
     let status = world.block_on(async {
         let messages = tokio_stream::iter([ProcessingRequest::default()]);

@@ -9,6 +9,7 @@ mod gateway;
 mod hostile;
 mod life;
 mod replicas;
+mod routes;
 mod soak;
 mod talk;
 mod tls;

@@ -116,12 +116,14 @@ impl World {
 
 /// Writes a configuration for `m.wasm`.
 pub(crate) fn configure(folder: &Path, configuration: &serde_json::Value) {
+    let filter = json!({ "module": "m.wasm", "allow_on_headers_stop_iteration": true, "configuration": configuration });
+    configure_all(folder, &json!({ "any": filter }));
+}
+
+/// Writes a configuration of these filters.
+pub(crate) fn configure_all(folder: &Path, filters: &serde_json::Value) {
     let config = json!({
-        "filters": { "any": {
-            "module": "m.wasm",
-            "allow_on_headers_stop_iteration": true,
-            "configuration": configuration,
-        } },
+        "filters": filters,
         "limits": { "callback": "100ms", "memory": "1MiB", "silence": "3s" },
     });
     let (new, file) = (folder.join("new"), folder.join("enforcer.json"));
