@@ -197,7 +197,7 @@ fn server(secret: &Value, listen: SocketAddr) -> Server {
         source: Source::Folder(folder.path().to_owned()),
         tls: None,
     };
-    let journal = Arc::new(Lines::new(Level::Error));
+    let journal = Arc::new(Lines::start(Level::Error).unwrap());
     let bridge = Bridge::start(&options, &Modules::start(None).unwrap(), journal).unwrap();
     Server { bridge, _folder: folder }
 }

@@ -117,12 +117,13 @@ fn list(pages: usize) -> Upstream {
         if number >= pages {
             return Upstream::status(204);
         }
-        let entries = (number * PAGE..(number + 1) * PAGE).flat_map(|entry| {
-            let print = u64::try_from(entry + 1).unwrap().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let next = number.saturating_add(1);
+        let entries = (number.saturating_mul(PAGE)..next.saturating_mul(PAGE)).flat_map(|entry| {
+            let print = u64::try_from(entry).unwrap().wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             print.to_be_bytes().into_iter().chain([0xff; 4])
         });
         let body: Vec<u8> = REVOKED.into_iter().chain(entries.skip(12)).collect();
-        let cursor = (number + 1).to_string();
+        let cursor = next.to_string();
         Upstream::reply(200, &[("content-type", "application/octet-stream"), ("next-cursor", &cursor)], body)
     })
 }

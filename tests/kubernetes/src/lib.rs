@@ -1,8 +1,17 @@
 //! Resources held to what an API server checks of them: the schema of their definition, and its rules in CEL.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
 
-use enforcer_adapter::source::{Source, parse};
+use enforcer_adapter::{
+    diagnostic::Diagnostics,
+    gateway::{Gateway, Input},
+    kgateway::{Release, kgateway},
+    source::{Source, parse},
+};
 use kube_cel::{ErrorKind, Validator};
 use serde_json::{Map, Value, json};
 
@@ -98,4 +107,18 @@ pub fn yaml(text: &str) -> Value {
 /// The documents of a file.
 pub fn resources(text: &str) -> Vec<Value> {
     text.split("---\n").filter(|document| !document.trim().is_empty()).map(yaml).collect()
+}
+
+/// What `enforcer build -t kgateway` writes.
+pub fn build(definition: &Path, settings: &Path, release: Release) -> Vec<Value> {
+    let input = Input {
+        definitions: vec![definition.to_owned()],
+        settings: Some(settings.to_owned()),
+        development: false,
+        routed: true,
+        online: false,
+    };
+    let mut findings = Diagnostics::default();
+    let gateway = Gateway::load(&input, &mut findings).expect("the files are right");
+    kgateway(&gateway, release).unwrap().iter().flat_map(|(_, text)| resources(text)).collect()
 }

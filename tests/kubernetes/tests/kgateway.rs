@@ -2,12 +2,8 @@
 
 use std::{fs, path::Path};
 
-use enforcer_adapter::{
-    diagnostic::Diagnostics,
-    gateway::{Gateway, Input},
-    kgateway::{Release, kgateway},
-};
-use enforcer_kubernetes_tests::{Definitions, V2_3, V2_4, resources};
+use enforcer_adapter::kgateway::Release;
+use enforcer_kubernetes_tests::{Definitions, V2_3, V2_4, build, resources};
 use serde_json::{Value, json};
 
 /// Everything that is to be had: hosts, TLS to the backend, CORS, bodies, and a policy that the rule names.
@@ -19,19 +15,6 @@ limits: {policies: [{name: each, key: [client_ip], tier: Wide}]}
 cors: {allow_origins: ["https://*.example.com"], expose_headers: [x-request-id], max_age: 1h, allow_credentials: true}
 defaults: {timeout: 1500ms, host: api.example.com, backend: "https://store.example.com:8443/api"}
 "#;
-
-fn build(definition: &Path, settings: &Path, release: Release) -> Vec<Value> {
-    let input = Input {
-        definitions: vec![definition.to_owned()],
-        settings: Some(settings.to_owned()),
-        development: false,
-        routed: true,
-        online: false,
-    };
-    let mut findings = Diagnostics::default();
-    let gateway = Gateway::load(&input, &mut findings).expect("the files are right");
-    kgateway(&gateway, release).unwrap().iter().flat_map(|(_, text)| resources(text)).collect()
-}
 
 /// An API server of either release takes all of it.
 #[test]

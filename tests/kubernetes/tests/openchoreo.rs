@@ -3,13 +3,14 @@
 use std::{fs, path::Path, time::Duration};
 
 use cel::{Context, Program, Value as Cel, extractors::Arguments};
+use enforcer_adapter::kgateway::Release;
 use enforcer_auth::config::AuthConfig;
 use enforcer_bundle::Bundle;
 use enforcer_core::{
     config,
     filter::{Capabilities, Filter as _},
 };
-use enforcer_kubernetes_tests::{Definitions, V2_3, V2_4, kind, plural, resources, yaml};
+use enforcer_kubernetes_tests::{Definitions, V2_3, V2_4, build, kind, plural, resources, yaml};
 use kube_cel::apply_defaults;
 use serde_json::{Value, from_value, json};
 
@@ -95,10 +96,26 @@ fn expression(text: &str) -> usize {
     panic!("no end: {text}")
 }
 
+/// What `enforcer build -t kgateway` writes for the server.
+fn written() -> Value {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../envoy-examples/kgateway");
+    let resources = build(&example.join("petstore.yaml"), &example.join("enforcer.yaml"), Release::V2_3);
+    serde_json::from_str(the(&resources, "Secret")["stringData"]["enforcer.json"].as_str().unwrap()).unwrap()
+}
+
+/// A server's configuration without what is the filters' own, and which clusters there are.
+fn shape(whole: &Value) -> Value {
+    let mut whole = whole.clone();
+    whole["clusters"] = json!({});
+    whole["filters"]["enforcer"]["configuration"] = json!({});
+    whole
+}
+
 /// The server takes it.
 fn configuration(resources: &[Value]) -> Value {
     let text = the(resources, "ConfigMap")["data"]["enforcer.json"].as_str().unwrap();
     let whole: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    assert_eq!(shape(&whole), shape(&written()), "the server knows other fields");
     let own = whole["filters"]["enforcer"]["configuration"].clone();
     Bundle::new(config::parse(own.to_string().as_bytes()).unwrap(), Capabilities::default()).unwrap();
     own
