@@ -196,8 +196,9 @@ fn rename_clusters(gateway: &mut Gateway, taken: &BTreeSet<String>) -> BTreeSet<
         for sink in sinks.filter_map(Sink::http_mut).filter(|sink| sink.cluster == *name) {
             sink.cluster.clone_from(&free);
         }
-        let service = gateway.ratelimit.as_mut().and_then(|ratelimit| ratelimit.service.as_mut());
-        if let Some(service) = service.filter(|service| service.cluster == *name) {
+        let limits = gateway.ratelimit.iter_mut().chain(&mut gateway.native_limits);
+        let services = limits.filter_map(|limits| limits.service.as_mut());
+        for service in services.filter(|service| service.cluster == *name) {
             service.cluster.clone_from(&free);
         }
         used.insert(free.clone());

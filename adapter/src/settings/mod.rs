@@ -15,6 +15,7 @@ pub use check::check;
 pub(crate) use check::check_cors;
 pub use gates::{
     ApplicationList, BackendToken, Document, Opa, Revocation, RevocationList, SigningKey, Subscriptions,
+    Xacml,
 };
 pub use issuers::{Endpoints, Introspection, Issuer};
 pub use kgateway::{Attach, GatewayRef, Kgateway};

@@ -12,9 +12,9 @@ mod api_keys;
 mod backend_token;
 mod basic;
 mod certificates;
+mod decision;
 mod defaults;
 mod introspection;
-mod opa;
 mod patience;
 mod published;
 mod revocation;
@@ -24,8 +24,8 @@ pub use api_keys::{ApiKey, ApiKeyList, ApiKeyScheme, ApiKeys, KeySource, KeyType
 pub use backend_token::{BackendToken, Encoding, SigningKey};
 pub use basic::Basic;
 pub use certificates::{CertificateSource, ClientCertificates, KnownCertificate, PemHeader, TrustedProxies};
+pub use decision::{DecisionPart, Opa, Xacml};
 pub use introspection::{Introspection, IntrospectionClient};
-pub use opa::{Opa, OpaPart};
 pub use published::Published;
 pub use revocation::{Revocation, RevocationList, RevokedToken, Unavailable};
 pub use subscriptions::{
@@ -54,6 +54,7 @@ impl AuthConfig {
             Some(ApplicationList::Inline(_)) | None => None,
         });
         let asked = self.opa.iter_mut().map(|opa| &mut opa.cluster);
+        let asked = asked.chain(self.xacml.iter_mut().map(|point| &mut point.cluster));
         issuers.chain(listed).chain(revoked.map(|list| &mut list.cluster)).chain(subscribed).chain(asked)
     }
 }
@@ -87,6 +88,9 @@ pub struct AuthConfig {
     /// An Open Policy Agent that has the last word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opa: Option<Opa>,
+    /// The same in XACML. There is one last word: `opa` or `xacml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xacml: Option<Xacml>,
     /// What is protected, and how. Absent: every request needs a valid token, or, where there is no issuer, one of
     /// the other credentials. Present: a request that matches none of the operations is refused with 404.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

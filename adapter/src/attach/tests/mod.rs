@@ -35,6 +35,35 @@ fn upgrades_with_filters_of_their_own_are_protected_too() {
     assert_eq!(attached.matches("- name: enforcer.attached.auth\n").count(), 2, "{attached}");
 }
 
+#[test]
+fn who_calls_a_cluster_calls_it_by_its_new_name() {
+    let taken = ["", "_2", "_3", "_4", "_5"].map(|number| format!("enforcer_issuer_127-0-0-1{number}"));
+    let clusters: String = taken.iter().map(|name| format!("  - name: {name}\n")).collect();
+    let text = format!(
+        "static_resources:\n  clusters:\n{clusters}  - name: enforcer_limits_127-0-0-1\n  listeners:\n  - name: a\n    filter_chains:\n    - filters:\n      \
+         - name: http\n        typed_config:\n          \
+         '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager\n          \
+         http_filters:\n          - name: envoy.filters.http.router\n"
+    );
+    let asked = "auth:\n  revocation: {list: {url: http://127.0.0.1:1/r}}\n  \
+                 subscriptions: {applications: {remote: {url: http://127.0.0.1:2/a}}}\n";
+    let limits = "limits:\n  native: true\n  service: {url: http://127.0.0.1:4, on_failure: open}\n  \
+                  policies: [{name: a, key: [user], tier: Gold, shared: true}]\n";
+    for point in ["opa: {url: http://127.0.0.1:3/p}", "xacml: {url: http://127.0.0.1:3/p}"] {
+        let settings = format!("{ISSUER}{asked}  {point}\n{limits}");
+        let attached = attached(&text, &settings, &[]);
+        let filters = attached.split("http_filters").nth(1).unwrap();
+        for name in taken.iter().map(String::as_str).chain(["enforcer_limits_127-0-0-1"]) {
+            assert!(
+                !filters.contains(&format!("{name}\"")) && !filters.contains(&format!("{name}\n")),
+                "{filters}"
+            );
+        }
+        assert!(filters.contains("enforcer_limits_127-0-0-1_2"), "{filters}");
+        assert_eq!(detached(&attached), text);
+    }
+}
+
 fn gateway(settings: &str) -> Gateway {
     let folder = tempfile::tempdir().unwrap();
     let (definition, file) = (folder.path().join("pets.yaml"), folder.path().join("enforcer.yaml"));
