@@ -166,6 +166,12 @@ bench: wasm $(ENVOY_NEEDED) $(OHA) ## What the filters cost on a real Envoy: wri
 		--authorizer $(TARGET)/release/enforcer-authorizer --modules $(WASM_DIR) \
 		$(if $(QUICK),--quick,--output docs/performance.md)
 
+.PHONY: bench-extproc
+bench-extproc: wasm $(ENVOY_NEEDED) $(OHA) ## What enforcer-extproc costs beside Envoy: writes docs/performance-extproc.md; QUICK=1 prints only
+	@$(CARGO) build --release -p enforcer-adapter -p enforcer-authorizer -p enforcer-extproc -p enforcer-bench-extproc
+	@$(TARGET)/release/enforcer-bench-extproc --oha $(OHA) --programs $(TARGET)/release --modules $(WASM_DIR) \
+		$(if $(QUICK),--quick,--output docs/performance-extproc.md)
+
 .PHONY: lint
 lint: targets ## Formatting and clippy, for this machine and for Wasm
 	$(CARGO) fmt --all --check

@@ -45,6 +45,7 @@ pub enum Id {
     Bundle,
     Separate,
     ExtAuthz,
+    ExtProc,
     Opaque,
     ApiKey,
     Basic,
