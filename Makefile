@@ -60,7 +60,7 @@ test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Tests: native, documentation, case
 	else \
 		$(CARGO) test --workspace --exclude enforcer-tests --lib --bins --tests; \
 		$(CARGO) test -p enforcer-tests --lib; \
-		$(CARGO) test --workspace --test kubernetes --test native --test readme --test redirects; \
+		$(CARGO) test --workspace --test kubernetes --test native --test readme --test redirects --test workers; \
 	fi
 	@$(CARGO) test --workspace --doc
 	@$(MAKE) --no-print-directory cases HOSTS=harness,envoy
