@@ -190,7 +190,7 @@ wasm: targets ## The Wasm modules, in target/wasm32-wasip1/wasm
 .PHONY: dist
 dist: wasm ## What a release is made of: dist/*.wasm, dist/enforcer, dist/enforcer-extproc, dist/schemas, dist/SHA256SUMS
 	@$(CARGO) build --release -p enforcer-adapter -p enforcer-extproc
-	@rm -rf dist && mkdir -p dist/schemas
+	@rm -rf dist/*.wasm dist/enforcer dist/enforcer-extproc dist/schemas dist/SHA256SUMS && mkdir -p dist/schemas
 	@cp $(WASM_DIR)/analytics.wasm $(WASM_DIR)/auth.wasm $(WASM_DIR)/bundle.wasm $(WASM_DIR)/ratelimit.wasm dist/
 	@cp $(TARGET)/release/enforcer $(TARGET)/release/enforcer-extproc dist/
 	@for name in $$(dist/enforcer schema); do dist/enforcer schema $$name >dist/schemas/$${name%.yaml}.json; done
@@ -208,8 +208,8 @@ image: wasm ## The image of enforcer-extproc (dist/enforcer-extproc.tar) and of 
 	@rustup target add $(MUSL) --toolchain $(TOOLCHAIN) 2>/dev/null
 	@$(CARGO) build --release --target $(MUSL) -p enforcer-extproc
 	@rm -rf dist/image && mkdir -p dist/image
-	@cp $(TARGET)/$(MUSL)/release/enforcer-extproc $(WASM_DIR)/{analytics,auth,bundle,ratelimit}.wasm \
-		/etc/ssl/certs/ca-certificates.crt dist/image/
+	@install -m 0755 $(TARGET)/$(MUSL)/release/enforcer-extproc dist/image/
+	@install -m 0644 $(WASM_DIR)/{analytics,auth,bundle,ratelimit}.wasm /etc/ssl/certs/ca-certificates.crt dist/image/
 	@scripts/image dist $(VERSION) $(TARGET)/images
 
 .PHONY: test-image

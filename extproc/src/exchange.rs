@@ -6,7 +6,7 @@ use enforcer_harness::{
     HeaderMap,
     host::{Ended, Frame, StreamId},
 };
-use envoy_types::pb::envoy::service::ext_proc::v3::{HeaderMutation, ProcessingResponse};
+use envoy_types::pb::envoy::service::ext_proc::v3::ProcessingResponse;
 
 use crate::{
     journal::Finished,
@@ -40,10 +40,6 @@ struct Half {
     /// As they came, since Envoy is told of changes only.
     headers: Option<HeaderMap>,
     trailers: Option<HeaderMap>,
-    /// Envoy has its answer to the headers.
-    answered: bool,
-    /// Changes to headers that come with the body's answer.
-    late: Option<HeaderMutation>,
     /// The headers have been let go.
     passed: bool,
 }
@@ -70,56 +66,27 @@ impl Exchange {
         }
     }
 
-    /// Keeps what later changes are changes to. What the module is shown: a body that comes in one piece is over with
-    /// it, since Envoy sends the trailers after it only when it has been answered, and so too late to be shown.
-    pub(crate) fn note(&mut self, side: Side, frame: Frame) -> Option<Frame> {
+    /// Keeps what later changes are changes to.
+    pub(crate) fn note(&mut self, side: Side, frame: &Frame) {
         let half = self.half_mut(side);
-        let whole = half.bodies == Bodies::Buffered;
-        match &frame {
+        match frame {
             Frame::Headers { headers, .. } => half.headers = Some(headers.clone()),
             Frame::Trailers(trailers) => half.trailers = Some(trailers.clone()),
             Frame::Data { .. } => {}
         }
-        match frame {
-            Frame::Data { data, .. } if whole => Some(Frame::Data { data, end_of_stream: true }),
-            Frame::Trailers(_) if whole => None,
-            frame => Some(frame),
-        }
     }
 
-    /// Whether Envoy would send a body that the module waits for only after an answer to the headers, which it then
-    /// still holds itself.
-    pub(crate) fn owes_headers(&self, side: Side) -> bool {
-        let half = match side {
-            Side::Request => &self.request,
-            Side::Response => &self.response,
-        };
-        half.bodies == Bodies::Buffered && !half.answered
-    }
-
-    /// Asks for the body while the module holds the headers.
-    pub(crate) fn ask_for_body(&mut self, side: Side) -> ProcessingResponse {
-        self.half_mut(side).answered = true;
-        message::of_headers(side, &HeaderMap::new(), &HeaderMap::new())
-    }
-
-    /// A piece that goes on. `None`: Envoy is told later, with the body.
+    /// A piece that goes on. `None`: Envoy has it already.
     pub(crate) fn goes_on(&mut self, side: Side, frame: Frame) -> Option<ProcessingResponse> {
         let half = self.half_mut(side);
         match frame {
             Frame::Headers { headers, .. } => {
                 let before = half.headers.clone().unwrap_or_default();
                 half.passed = true;
-                if half.answered {
-                    half.late = message::changes(&before, &headers);
-                    return None;
-                }
-                half.answered = true;
                 Some(message::of_headers(side, &before, &headers))
             }
             Frame::Data { data, end_of_stream } => match half.bodies {
                 Bodies::None => None,
-                Bodies::Buffered => Some(message::of_whole(side, half.late.take(), data)),
                 Bodies::Duplex => Some(message::of_piece(side, data, end_of_stream)),
             },
             Frame::Trailers(trailers) => {

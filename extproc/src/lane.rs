@@ -15,7 +15,7 @@ use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, mpsc},
     task::{AbortHandle, JoinSet},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tonic::Status;
 
@@ -92,7 +92,12 @@ struct Instance {
     tick: Option<(Duration, Instant)>,
     /// Calls under way, by token.
     calls: HashMap<u32, AbortHandle>,
+    /// Until when its last calls may take: it has been told that it goes.
+    leaves: Option<Instant>,
 }
+
+/// How long the last calls of an instance may take.
+const LAST_CALLS: Duration = Duration::from_secs(5);
 
 impl Lane {
     pub(crate) fn new(process: Arc<Process>, inbox: mpsc::Receiver<News>, outside: Handle) -> Self {
@@ -115,7 +120,7 @@ impl Lane {
             let due = self.instances.values().filter_map(|instance| Some(instance.tick?.1)).min();
             tokio::select! {
                 news = self.inbox.recv() => match news {
-                    Some(News::Stop) | None => return,
+                    Some(News::Stop) | None => return self.finish().await,
                     Some(news) => self.take(news),
                 },
                 Some(done) = self.calls.join_next() => {
@@ -162,6 +167,7 @@ impl Lane {
                     streams: HashMap::new(),
                     tick: None,
                     calls: HashMap::new(),
+                    leaves: None,
                 };
                 self.instances.insert(vm, instance);
                 self.current.insert(loaded.name.clone(), vm);
@@ -205,29 +211,9 @@ impl Lane {
 
     fn piece(&mut self, number: u64, side: Side, frame: Frame) {
         let Some(exchange) = self.exchanges.get_mut(&number) else { return };
-        let Some(frame) = exchange.note(side, frame) else {
-            let unchanged = message::of_trailers(side, &HeaderMap::new(), &HeaderMap::new());
-            return self.say(number, unchanged);
-        };
+        exchange.note(side, &frame);
         let (vm, stream) = (exchange.vm, exchange.stream);
-        let ends = matches!(frame, Frame::Headers { end_of_stream: true, .. });
-        let headers = matches!(frame, Frame::Headers { .. });
         self.with(vm, |worker| feed(worker, stream, side, frame));
-        if headers && !ends {
-            self.ask_for_body(number, side);
-        }
-    }
-
-    /// A module that holds the headers may wait for the body, which Envoy sends only after an answer.
-    fn ask_for_body(&mut self, number: u64, side: Side) {
-        let Some(exchange) = self.exchanges.get_mut(&number) else { return };
-        let Some(instance) = self.instances.get(&exchange.vm) else { return };
-        let paused = instance.worker.paused(exchange.stream);
-        let held = if side == Side::Request { paused.0 } else { paused.1 };
-        if held && exchange.owes_headers(side) {
-            let message = exchange.ask_for_body(side);
-            self.say(number, message);
-        }
     }
 
     /// A response whose body Envoy does not send is over with its headers, as far as the filter can know.
@@ -270,16 +256,50 @@ impl Lane {
         }
     }
 
-    /// Old instances go when their last request has ended.
+    /// Old instances go when their last request has ended, and what they wanted to tell anybody then is told: events that
+    /// wait, hits that were not needed.
     fn retire(&mut self) {
-        let current = &self.current;
-        self.instances.retain(|vm, instance| {
-            let stays = !instance.streams.is_empty() || current.get(&instance.loaded.name) == Some(vm);
+        let old = |(vm, instance): (&u32, &Instance)| {
+            let old = instance.streams.is_empty() && self.current.get(&instance.loaded.name) != Some(vm);
+            (old && instance.leaves.is_none()).then_some(*vm)
+        };
+        let old: Vec<u32> = self.instances.iter().filter_map(old).collect();
+        old.into_iter().for_each(|vm| self.dismiss(vm));
+        let now = Instant::now();
+        self.instances.retain(|_, instance| {
+            let stays = instance.leaves.is_none_or(|until| now < until && !instance.calls.is_empty());
             if !stays {
                 instance.calls.values().for_each(AbortHandle::abort);
             }
             stays
         });
+    }
+
+    fn dismiss(&mut self, vm: u32) {
+        self.with(vm, Worker::shut_down);
+        if let Some(instance) = self.instances.get_mut(&vm) {
+            instance.tick = None;
+            instance.leaves = Instant::now().checked_add(LAST_CALLS);
+        }
+    }
+
+    /// The server ends, and whatever is still under way.
+    async fn finish(&mut self) {
+        self.current.clear();
+        let all: Vec<u32> = self.instances.keys().copied().collect();
+        all.into_iter().for_each(|vm| self.dismiss(vm));
+        let end = sleep(LAST_CALLS);
+        tokio::pin!(end);
+        while !self.calls.is_empty() {
+            tokio::select! {
+                Some(done) = self.calls.join_next() => {
+                    if let Ok((vm, token, brought)) = done {
+                        self.called(vm, token, brought);
+                    }
+                }
+                () = &mut end => return,
+            }
+        }
     }
 
     /// Calls into an instance, and does what comes of it.

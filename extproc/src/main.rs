@@ -26,7 +26,10 @@ struct Arguments {
     /// Where compiled modules are kept, so that the next start is a fast one
     #[arg(long, value_name = "FOLDER")]
     cache: Option<PathBuf>,
-    /// How long requests under way may take after SIGTERM
+    /// How long to go on as before after SIGTERM, until whoever sends requests here has heard that it ends
+    #[arg(long, value_name = "TIME", default_value = "0s")]
+    linger: Span,
+    /// How long requests under way may take after that
     #[arg(long, value_name = "TIME", default_value = "25s")]
     drain: Span,
     /// The server's certificate, in PEM; Envoy then calls by TLS
@@ -96,7 +99,7 @@ fn run(arguments: &Arguments, journal: &Arc<dyn Journal>) -> Result<(), LoadErro
     journal.line(Level::Info, "server", &line);
     bridge.wait_for_signal().map_err(failed("wait for signals"))?;
     journal.line(Level::Info, "server", "draining");
-    let left = bridge.drain(Duration::from(arguments.drain));
+    let left = bridge.drain(Duration::from(arguments.linger), Duration::from(arguments.drain));
     if left > 0 {
         journal.line(Level::Warn, "server", &format!("{left} requests have not ended in time"));
     }

@@ -147,17 +147,8 @@ pub(crate) fn of_headers(side: Side, before: &HeaderMap, after: &HeaderMap) -> P
 /// A piece of a body in place of those that came.
 pub(crate) fn of_piece(side: Side, body: Vec<u8>, end_of_stream: bool) -> ProcessingResponse {
     let streamed = StreamedBodyResponse { body, end_of_stream, ..StreamedBodyResponse::default() };
-    of_body(side, None, Mutation::StreamedResponse(streamed))
-}
-
-/// A whole body in place of the one that came, with what has become of the headers before it.
-pub(crate) fn of_whole(side: Side, headers: Option<HeaderMutation>, body: Vec<u8>) -> ProcessingResponse {
-    of_body(side, headers, if body.is_empty() { Mutation::ClearBody(true) } else { Mutation::Body(body) })
-}
-
-fn of_body(side: Side, header_mutation: Option<HeaderMutation>, mutation: Mutation) -> ProcessingResponse {
-    let body_mutation = Some(BodyMutation { mutation: Some(mutation) });
-    let response = common(CommonResponse { header_mutation, body_mutation, ..CommonResponse::default() });
+    let body_mutation = Some(BodyMutation { mutation: Some(Mutation::StreamedResponse(streamed)) });
+    let response = common(CommonResponse { body_mutation, ..CommonResponse::default() });
     respond(match side {
         Side::Request => Response::RequestBody(BodyResponse { response }),
         Side::Response => Response::ResponseBody(BodyResponse { response }),

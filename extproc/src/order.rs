@@ -16,18 +16,17 @@ pub(crate) enum Bodies {
     /// Not at all.
     #[default]
     None,
-    /// In one piece, while the headers wait.
-    Buffered,
     /// In pieces that are answered with other pieces, at any time.
     Duplex,
 }
 
 impl Bodies {
-    /// `None` for a mode that leaves a filter no way to hold what it has been sent.
+    /// `None` for a mode that leaves a filter no way to hold what it has been sent. In `BUFFERED` Envoy sends a body only
+    /// when the headers have been answered, and lets the request pass if there is none: a filter that still holds the
+    /// headers could refuse nothing any more.
     pub(crate) fn from_wire(mode: i32) -> Option<Self> {
         match BodySendMode::try_from(mode).ok()? {
             BodySendMode::None => Some(Self::None),
-            BodySendMode::Buffered => Some(Self::Buffered),
             BodySendMode::FullDuplexStreamed => Some(Self::Duplex),
             _ => None,
         }
@@ -127,6 +126,7 @@ mod tests {
     #[test]
     fn modes_that_cannot_hold_are_not_taken() {
         assert_eq!(Bodies::from_wire(BodySendMode::FullDuplexStreamed.into()), Some(Bodies::Duplex));
+        assert_eq!(Bodies::from_wire(BodySendMode::Buffered.into()), None);
         assert_eq!(Bodies::from_wire(BodySendMode::Streamed.into()), None);
         assert_eq!(Bodies::from_wire(BodySendMode::BufferedPartial.into()), None);
         assert_eq!(Bodies::from_wire(99), None);

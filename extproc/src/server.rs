@@ -17,8 +17,7 @@ use axum::http::Request;
 use enforcer_harness::Level;
 use envoy_types::pb::envoy::service::ext_proc::v3::external_processor_server::ExternalProcessorServer;
 use tokio::{net::TcpListener, runtime::Runtime, sync::mpsc, sync::watch};
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig, server::TcpIncoming};
 use tonic_health::server::HealthReporter;
 use tower::util::MapRequestLayer;
 
@@ -123,7 +122,7 @@ impl Bridge {
         let draining = Arc::new(AtomicBool::new(false));
         let (health, health_service) = tonic_health::server::health_reporter();
         runtime.block_on(health.set_serving::<ExternalProcessorServer<Service>>());
-        let mut server = Server::builder().tcp_nodelay(true).http2_keepalive_interval(Some(KEEP_ALIVE));
+        let mut server = Server::builder().http2_keepalive_interval(Some(KEEP_ALIVE));
         if let Some(tls) = &options.tls {
             let tls = server_tls(tls);
             server = server
@@ -131,13 +130,16 @@ impl Bridge {
                 .map_err(|error| failed("use the certificate")(io::Error::other(error)))?;
         }
         let service = ExternalProcessorServer::new(Service::new(Arc::clone(&process)));
+        let service = service.max_decoding_message_size(LARGEST_MESSAGE);
         let routes = server
             .layer(MapRequestLayer::new(keep_authority))
             .add_service(health_service)
             .add_service(service);
         let (journal, wait) = (Arc::clone(&process.journal), until(stopped));
         runtime.spawn(async move {
-            let served = routes.serve_with_incoming_shutdown(TcpListenerStream::new(listener), wait).await;
+            // The builder's own `tcp_nodelay` counts only for listeners that it makes itself.
+            let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
+            let served = routes.serve_with_incoming_shutdown(connections, wait).await;
             if let Err(error) = served {
                 journal.line(Level::Error, "server", &format!("serving has ended: {error}"));
             }
@@ -185,9 +187,9 @@ impl Bridge {
         })
     }
 
-    /// Says that it takes no more requests, and waits until those under way have ended, so long at most. How many have
-    /// not.
-    pub fn drain(&self, limit: Duration) -> u64 {
+    /// Says that it is about to end and goes on for `linger`; then takes no more requests, and waits until those under way
+    /// have ended, for `limit` at most. How many have not.
+    pub fn drain(&self, linger: Duration, limit: Duration) -> u64 {
         self.draining.store(true, Relaxed);
         if let Some(runtime) = &self.runtime {
             runtime.block_on(async {
@@ -195,6 +197,7 @@ impl Bridge {
                 self.health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
             });
         }
+        thread::sleep(linger);
         // Connections are told to go away; calls on them go on.
         self.stop.send_replace(true);
         let began = Instant::now();
@@ -214,13 +217,17 @@ impl Drop for Bridge {
                     let _ = lane.send(News::Stop).await;
                 }
             });
+            // Their last calls run in it.
+            for thread in self.threads.drain(..) {
+                let _ = thread.join();
+            }
             runtime.shutdown_timeout(Duration::from_secs(1));
-        }
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
         }
     }
 }
+
+/// A message of Envoy's: all headers of a request, or a piece of a body. A larger one fails the call.
+const LARGEST_MESSAGE: usize = 4 << 20;
 
 /// A connection whose Envoy is gone without a word is noticed after this and a little more.
 const KEEP_ALIVE: Duration = Duration::from_secs(30);

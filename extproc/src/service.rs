@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll},
 };
@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_stream::Stream;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::{
     generation::Generation,
@@ -91,11 +91,16 @@ struct Call {
 impl Call {
     async fn listen(self, mut messages: Streaming<ProcessingRequest>) {
         let mut opened = false;
-        if let Err(status) = self.take_all(&mut messages, &mut opened).await {
-            Tally::count(&self.process.tally.refused);
-            self.answers.fail(status);
+        match self.take_all(&mut messages, &mut opened).await {
+            Ok(()) => {}
+            Err(status) => {
+                if status.code() != Code::Cancelled {
+                    Tally::count(&self.process.tally.refused);
+                }
+                self.answers.fail(status);
+            }
         }
-        // A worker that has ended needs no telling.
+        // A worker that has ended needs no telling: the call fails with the last sender.
         if opened {
             let _ = self.lane.send(News::Closed(self.number)).await;
         } else {
@@ -103,7 +108,8 @@ impl Call {
         }
     }
 
-    /// Until Envoy closes or cancels the call, or the worker has gone. An error is Envoy's.
+    /// Until Envoy has closed its side. Everything else is an error, as Envoy takes a call that ends without one for leave
+    /// to let the request pass.
     async fn take_all(
         &self,
         messages: &mut Streaming<ProcessingRequest>,
@@ -115,14 +121,15 @@ impl Call {
         loop {
             let message = match timeout(silence, messages.message()).await {
                 Ok(Ok(Some(message))) => message,
-                Ok(_) => return Ok(()),
+                Ok(Ok(None)) => return Ok(()),
+                // Too large a message among others.
+                Ok(Err(status)) => return Err(status),
                 Err(_) => return Err(Status::deadline_exceeded("nothing has come for too long")),
             };
             if !*opened {
                 let opening = self.open(&message)?;
-                if self.lane.send(News::Open(Box::new(opening))).await.is_err() {
-                    return Ok(());
-                }
+                let sent = self.lane.send(News::Open(Box::new(opening))).await;
+                sent.map_err(|_| gone())?;
                 *opened = true;
             }
             let piece = message::piece(message.request);
@@ -133,11 +140,10 @@ impl Call {
             let permit = Arc::clone(&room).acquire_owned().await;
             let permit = permit.map_err(|_| Status::internal("the call has ended"))?;
             if !self.answers.room().await {
-                return Ok(());
+                return Err(Status::cancelled("nobody reads the answers"));
             }
-            if self.lane.send(News::Piece(self.number, side, frame, permit)).await.is_err() {
-                return Ok(());
-            }
+            let sent = self.lane.send(News::Piece(self.number, side, frame, permit)).await;
+            sent.map_err(|_| gone())?;
         }
     }
 
@@ -151,7 +157,7 @@ impl Call {
         let bodies = |mode| {
             Bodies::from_wire(mode).ok_or_else(|| {
                 Status::failed_precondition(
-                    "bodies come in a mode that is not supported: use NONE, BUFFERED or FULL_DUPLEX_STREAMED",
+                    "bodies come in a mode that is not supported: use NONE or FULL_DUPLEX_STREAMED",
                 )
             })
         };
@@ -172,6 +178,10 @@ impl Call {
     }
 }
 
+fn gone() -> Status {
+    Status::unavailable("the worker has gone")
+}
+
 /// What is said to Envoy.
 #[derive(Debug)]
 enum Word {
@@ -183,7 +193,11 @@ enum Word {
 
 /// Where answers to one call go.
 #[derive(Debug, Clone)]
-pub(crate) struct Answers(mpsc::Sender<Word>);
+pub(crate) struct Answers {
+    words: mpsc::Sender<Word>,
+    /// Whatever is said afterwards, the call does not end well.
+    failed: Arc<AtomicBool>,
+}
 
 /// The answers as Envoy gets them.
 ///
@@ -197,27 +211,31 @@ pub(crate) struct Said {
 
 fn answers() -> (Answers, Said) {
     let (sender, words) = mpsc::channel(WAITING);
-    (Answers(sender), Said { words, over: false })
+    (Answers { words: sender, failed: Arc::default() }, Said { words, over: false })
 }
 
 impl Answers {
     /// False if Envoy reads nothing, or has gone.
     pub(crate) fn say(&self, message: ProcessingResponse) -> bool {
-        self.0.try_send(Word::Message(Box::new(message))).is_ok()
+        self.words.try_send(Word::Message(Box::new(message))).is_ok()
     }
 
     /// If there is no room for it, the call fails all the same, when the last sender is dropped.
     pub(crate) fn fail(&self, status: Status) {
-        let _ = self.0.try_send(Word::Failed(status));
+        self.failed.store(true, Relaxed);
+        let _ = self.words.try_send(Word::Failed(status));
     }
 
+    /// Ends the call well, unless it has failed. Only when Envoy has closed its side.
     pub(crate) fn end(&self) {
-        let _ = self.0.try_send(Word::End);
+        if !self.failed.load(Relaxed) {
+            let _ = self.words.try_send(Word::End);
+        }
     }
 
     /// Waits until there is room for what may come of another message. False if Envoy has gone.
     async fn room(&self) -> bool {
-        self.0.reserve_many(WAITING / 2).await.is_ok()
+        self.words.reserve_many(WAITING / 2).await.is_ok()
     }
 }
 
@@ -235,7 +253,7 @@ impl Stream for Said {
                 match word {
                     Some(Word::End) => None,
                     Some(Word::Failed(status)) => Some(Err(status)),
-                    _ => Some(Err(Status::unavailable("the worker has gone"))),
+                    _ => Some(Err(gone())),
                 }
             }
         })
@@ -263,6 +281,19 @@ mod tests {
         let (sender, mut said) = answers();
         sender.end();
         assert!(said.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_has_failed_does_not_end_well() {
+        let (sender, mut said) = answers();
+        while sender.say(ProcessingResponse::default()) {}
+        sender.fail(Status::invalid_argument("there is no room for this"));
+        for _ in 0..WAITING {
+            assert!(said.next().await.unwrap().is_ok());
+        }
+        sender.end();
+        drop(sender);
+        assert!(said.next().await.unwrap().is_err());
     }
 
     #[tokio::test]

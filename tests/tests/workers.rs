@@ -2,7 +2,6 @@
 //! killed and instructions counted.
 
 #![cfg(test)]
-#![expect(clippy::arithmetic_side_effects, reason = "an overflow would fail the test, as it should")]
 
 use std::{
     env,

@@ -2,6 +2,7 @@
 //! (`enforcer-extproc`), a GatewayExtension that names it, a TrafficPolicy for each API that sends requests through it.
 
 mod patience;
+mod refused;
 mod routes;
 mod server;
 
@@ -12,7 +13,7 @@ use crate::{
     diagnostic::Diagnostic,
     envoy::Files,
     gateway::Gateway,
-    model::{Api, KeyTypes, slug},
+    model::{Api, slug},
     settings::{Attach, Kgateway},
     source::to_yaml,
 };
@@ -41,27 +42,7 @@ pub fn kgateway(gateway: &Gateway, release: Release) -> Result<Files, Diagnostic
             "name it in enforcer.yaml: `kgateway: {gateway: {name: http, namespace: kgateway-system}}`",
         ));
     };
-    if let Some(api) = gateway.model.apis.iter().find(|api| matches!(api.key_types, KeyTypes::Both(_))) {
-        return Err(Diagnostic::error("the target `kgateway` has no routes to sandboxes")
-            .at(api.place.clone())
-            .help("leave `x-wso2-sandbox-endpoints` out, or give the sandbox a definition of its own"));
-    }
-    if let Some(api) = gateway.model.apis.iter().find(|api| !routes::verifiable(&api.backend)) {
-        return Err(Diagnostic::error(
-            "the servers of one API have several names, and kgateway verifies one of them",
-        )
-        .at(api.place.clone())
-        .help("name one server, whose address has all of them, or speak plain HTTP inside the cluster"));
-    }
-    if gateway.native_limits.is_some() {
-        return Err(Diagnostic::error("kgateway's Envoy has no filter for `limits.native`")
-            .help("leave out `limits.native`: the server counts then"));
-    }
-    let timeout = patience::message_timeout(gateway);
-    if timeout > patience::LONGEST {
-        let text = format!("requests may wait for {timeout} in the server, and Envoy waits an hour at most");
-        return Err(Diagnostic::error(text).help("shorten the timeouts of what the filters ask"));
-    }
+    refused::check(gateway, release)?;
     let names = names(&gateway.model.apis);
     let kustomization = json!({
         "apiVersion": "kustomize.config.k8s.io/v1beta1",

@@ -8,7 +8,7 @@ use crate::{
     gateway::Gateway,
     model::{Api, Backend},
     settings::{Attach, Cors, Kgateway},
-    url::{Host, Scheme, Url},
+    url::{Host, Scheme},
 };
 
 /// A route and a backend for each API, and how the backend is verified where it is spoken to by TLS.
@@ -21,7 +21,7 @@ fn of_api(api: &Api, name: &str, settings: &Kgateway) -> Vec<Value> {
         .backend
         .servers
         .iter()
-        .map(|server| json!({"host": server.host.to_string(), "port": server.port}))
+        .map(|server| json!({"host": server.host.to_string().trim_matches(['[', ']']), "port": server.port}))
         .collect();
     let backend = json!({
         "apiVersion": VERSION,
@@ -84,12 +84,6 @@ fn rewrite(api: &Api) -> Map<String, Value> {
     rewrite
 }
 
-/// Whether a BackendTLSPolicy, which has one name, is enough for all its servers.
-pub(super) fn verifiable(backend: &Backend) -> bool {
-    let same = |pair: &[Url]| matches!(pair, [a, b] if a.scheme != Scheme::Https || a.host == b.host);
-    backend.servers.windows(2).all(same)
-}
-
 /// The system's roots, of the proxy's image.
 fn tls(backend: &Backend, name: &str) -> Option<Value> {
     let server = backend.servers.first().filter(|server| server.scheme == Scheme::Https)?;
@@ -108,7 +102,7 @@ fn tls(backend: &Backend, name: &str) -> Option<Value> {
 pub(super) fn cors(cors: &Cors) -> Value {
     let mut policy = json!({
         "allowOrigins": cors.allow_origins,
-        "allowMethods": cors.allow_methods,
+        "allowMethods": cors.allow_methods.iter().map(|name| name.to_ascii_uppercase()).collect::<Vec<_>>(),
         "allowHeaders": cors.allow_headers,
         "allowCredentials": cors.allow_credentials,
     });
@@ -116,8 +110,10 @@ pub(super) fn cors(cors: &Cors) -> Value {
         if !cors.expose_headers.is_empty() {
             fields.insert("exposeHeaders".to_owned(), json!(cors.expose_headers));
         }
-        if let Some(age) = cors.max_age {
-            fields.insert("maxAge".to_owned(), json!(age.duration().as_secs()));
+        // None is what less than a second comes to: the field begins at one.
+        if let Some(seconds) = cors.max_age.map(|age| age.duration().as_secs()).filter(|seconds| *seconds > 0)
+        {
+            fields.insert("maxAge".to_owned(), json!(seconds));
         }
     }
     policy

@@ -68,17 +68,8 @@ fn configuration(gateway: &Gateway) -> Value {
         })
         .into_iter()
         .collect();
-    let ca_file = gateway.settings.defaults.ca_file.as_ref();
-    let clusters: Map<String, Value> = gateway
-        .services()
-        .map(|(name, url)| {
-            let mut cluster = json!({"url": url.origin()});
-            if let (Some(file), Some(fields)) = (ca_file, cluster.as_object_mut()) {
-                fields.insert("ca_file".to_owned(), json!(file));
-            }
-            (name.clone(), cluster)
-        })
-        .collect();
+    let clusters: Map<String, Value> =
+        gateway.services().map(|(name, url)| (name.clone(), json!({"url": url.origin()}))).collect();
     json!({"filters": filters, "clusters": clusters})
 }
 
@@ -93,7 +84,8 @@ fn deployment(gateway: &Gateway, settings: &Kgateway, labels: &Value) -> Value {
     let container = json!({
         "name": NAME,
         "image": image,
-        "args": ["--config", "/etc/enforcer", "--cache", CACHE],
+        // Until every Envoy has heard that the pod ends, it takes requests.
+        "args": ["--config", "/etc/enforcer", "--cache", CACHE, "--linger", "5s"],
         "ports": [{"name": "grpc", "containerPort": PORT}, {"name": "admin", "containerPort": ADMIN_PORT}],
         // The first start compiles the modules: seconds, and many where processors are scarce. Then, ready is what
         // answers where Envoy calls; alive is what answers at all, or it were killed while it drains.
@@ -114,8 +106,8 @@ fn deployment(gateway: &Gateway, settings: &Kgateway, labels: &Value) -> Value {
     let pod = json!({
         "serviceAccountName": NAME,
         "automountServiceAccountToken": false,
-        // Longer than the server waits for requests under way.
-        "terminationGracePeriodSeconds": 30,
+        // Longer than the server lingers and waits for requests under way.
+        "terminationGracePeriodSeconds": 40,
         "securityContext": {
             "runAsNonRoot": true,
             "runAsUser": 65532,

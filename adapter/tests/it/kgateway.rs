@@ -19,7 +19,7 @@ const STORE: &str = "openapi: 3.0.3\ninfo: {title: Store, version: v2}\nservers:
 const SETTINGS: &str = r#"
 kgateway: {gateway: {name: http, namespace: kgateway-system}, namespace: apis, image: registry.example.com/enforcer-extproc:1}
 issuers: [{issuer: https://idp.example.com, jwks: https://idp.example.com/oauth2/jwks}]
-limits: {policies: [{name: each, key: [client_ip], tier: Bronze}]}
+limits: {policies: [{name: each, key: [user], tier: Bronze}]}
 cors: {allow_origins: ["https://*.example.com"], max_age: 1h, allow_credentials: true}
 defaults: {timeout: 1500ms, host: api.example.com}
 "#;
@@ -101,11 +101,15 @@ fn envoy_waits_as_long_as_the_filters_do() {
 
 #[test]
 fn what_it_cannot_write_is_said() {
-    let run = |settings: &str, definition: &str| {
+    let build = |settings: &str, definition: &str, target: &str| {
         let folder = Folder::new(&[("a.yaml", definition), ("enforcer.yaml", settings)]);
-        let output = folder.run(&["--format", "json", "build", "a.yaml", "-t", "kgateway", "-o", "out"]);
-        assert_eq!(output.status.code(), Some(1));
-        String::from_utf8(output.stderr).unwrap()
+        let output = folder.run(&["--format", "json", "build", "a.yaml", "-t", target, "-o", "out"]);
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let run = |settings: &str, definition: &str| {
+        let (code, said) = build(settings, definition, "kgateway");
+        assert_eq!(code, Some(1), "{said}");
+        said
     };
     let open = "openapi: 3.0.3\ninfo: {title: A, version: '1'}\nservers: [{url: 'http://a'}]\npaths: {/a: {get: {security: []}}}\n";
     let settings = "issuers: [{issuer: https://idp.example.com, jwks: https://idp.example.com/jwks}]\n";
@@ -126,6 +130,23 @@ fn what_it_cannot_write_is_said() {
         "{open}x-wso2-production-endpoints: {{urls: ['https://a.example.com', 'https://b.example.com']}}\n"
     );
     assert!(run(&named, &several).contains("kgateway verifies one of them"));
+    for server in ["https://my_service.example.com", "https://[2001:db8::1]"] {
+        let server = open.replace("http://a", server);
+        assert!(run(&named, &server).contains("a BackendTLSPolicy cannot verify `"), "{server}");
+    }
+    let cors = format!("{named}cors: {{allow_origins: ['*'], allow_methods: [PROPFIND]}}\n");
+    assert!(run(&cors, open).contains("knows no method `PROPFIND`"));
+    let roots = format!("{named}defaults: {{ca_file: /etc/internal/ca.pem}}\n");
+    assert!(run(&roots, open).contains("there is no `/etc/internal/ca.pem` in the server's pod"));
+    let address = format!("{named}limits: {{policies: [{{name: each, key: [client_ip], tier: Bronze}}]}}\n");
+    let (code, said) = build(&address, open, "kgateway@2.3");
+    assert!(code == Some(1) && said.contains("by which the limit `each` counts"), "{said}");
+    assert_eq!(build(&address, open, "kgateway@2.4").0, Some(0));
+    let shown = format!(
+        "{named}auth: {{client_certificates: {{known: [{{sha256: {}, consumer: a}}]}}}}\n",
+        "ab".repeat(32)
+    );
+    assert!(build(&shown, open, "kgateway@2.3").1.contains("the client's certificate"));
 }
 
 #[test]

@@ -63,6 +63,12 @@ impl Server {
         Self { child, address, admin }
     }
 
+    /// As Kubernetes ends it. Returns when it has.
+    pub(crate) fn end(mut self) {
+        let ended = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(ended.success() && self.child.wait().unwrap().success());
+    }
+
     /// Bytes of memory in use (`VmRSS`).
     pub(crate) fn memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();

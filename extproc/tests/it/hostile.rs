@@ -1,11 +1,17 @@
 //! Modules that fail and Envoys that misbehave: neither takes anything down but what is its own.
 
-use envoy_types::pb::envoy::service::ext_proc::v3::{
-    ProcessingRequest, external_processor_client::ExternalProcessorClient,
+use envoy_types::pb::envoy::{
+    config::core::v3::HeaderValue,
+    service::ext_proc::v3::{
+        ProcessingRequest, external_processor_client::ExternalProcessorClient, processing_request::Request,
+    },
 };
 use tonic::Code;
 
-use crate::talk::{PASS, World, body, if_it_ends, request, response};
+use crate::{
+    life::page,
+    talk::{PASS, World, body, if_it_ends, request, response},
+};
 
 const TRAP: &str = "unreachable";
 const LOOP: &str = "(loop (br 0))";
@@ -46,6 +52,20 @@ fn messages_out_of_order_end_their_call_only() {
     }
     good.say(response());
     assert_eq!(good.verdict(), 0);
+}
+
+/// To Envoy, a call that ends without an error is leave to let the request pass.
+#[test]
+fn a_message_that_is_too_large_fails_its_call() {
+    let world = World::new(PASS);
+    let mut talk = world.begin();
+    let mut large = request(true);
+    let Some(Request::RequestHeaders(head)) = &mut large.request else { panic!("it is no head") };
+    let field = HeaderValue { key: "x".into(), raw_value: vec![b'a'; 5 << 20], ..HeaderValue::default() };
+    head.headers.get_or_insert_default().headers.push(field);
+    talk.say(large);
+    assert_eq!(talk.hear().unwrap().unwrap_err().code(), Code::OutOfRange);
+    assert!(page(&world, "/metrics").contains("enforcer_extproc_refused_calls_total 1"));
 }
 
 #[test]

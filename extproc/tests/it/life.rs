@@ -67,8 +67,12 @@ fn draining_lets_requests_end_and_takes_no_new_ones() {
     talk.say(request(true));
     assert_eq!(talk.verdict(), 0);
     thread::scope(|scope| {
-        let draining = scope.spawn(|| world.bridge.drain(Duration::from_secs(10)));
+        let draining = scope.spawn(|| world.bridge.drain(Duration::from_secs(2), Duration::from_secs(10)));
         world.until("it is not ready", || page(&world, "/readyz").contains("503"));
+        let mut late = world.begin();
+        late.say(request(true));
+        assert_eq!(late.verdict(), 0, "whoever has not heard of it yet is served");
+        drop(late.close());
         talk.say(response());
         assert_eq!(talk.verdict(), 0, "what has begun goes on");
         drop(talk.close());
@@ -79,7 +83,7 @@ fn draining_lets_requests_end_and_takes_no_new_ones() {
 }
 
 /// An admin page, with its status line.
-fn page(world: &World, path: &str) -> String {
+pub(crate) fn page(world: &World, path: &str) -> String {
     use std::io::{Read as _, Write as _};
     let mut connection = std::net::TcpStream::connect(world.bridge.admin()).unwrap();
     write!(connection, "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();

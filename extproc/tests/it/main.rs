@@ -5,6 +5,7 @@
 mod binary;
 mod bodies;
 mod cache;
+mod events;
 mod gateway;
 mod hostile;
 mod life;

@@ -182,6 +182,14 @@ impl Worker {
         self.settle();
     }
 
+    /// The configuration is about to go: what the module still wants to tell anybody, it does now. The answers to calls that
+    /// it makes should still reach it.
+    pub fn shut_down(&mut self) {
+        let root = self.state().root.id;
+        self.enter(root, self.exports.on_done.clone(), root);
+        self.settle();
+    }
+
     /// A queue that this worker owns has an item.
     pub fn queue_ready(&mut self, queue: u32) {
         let root = self.state().root.id;

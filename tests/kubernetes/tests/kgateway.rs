@@ -11,7 +11,7 @@ const SETTINGS: &str = r#"
 kgateway: {gateway: {name: http, namespace: kgateway-system}, namespace: apis, attach: ATTACH}
 issuers: [{issuer: https://idp.example.com, jwks: https://idp.example.com/oauth2/jwks}]
 tiers: {Wide: {bandwidth: {bytes: 1MiB, per: 1s}}}
-limits: {policies: [{name: each, key: [client_ip], tier: Wide}]}
+limits: {policies: [{name: each, key: [user], tier: Wide}]}
 cors: {allow_origins: ["https://*.example.com"], expose_headers: [x-request-id], max_age: 1h, allow_credentials: true}
 defaults: {timeout: 1500ms, host: api.example.com, backend: "https://store.example.com:8443/api"}
 "#;
