@@ -17,8 +17,7 @@ use axum::http::Request;
 use enforcer_harness::Level;
 use envoy_types::pb::envoy::service::ext_proc::v3::external_processor_server::ExternalProcessorServer;
 use tokio::{net::TcpListener, runtime::Runtime, sync::mpsc, sync::watch};
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig, server::TcpIncoming};
 use tonic_health::server::HealthReporter;
 use tower::util::MapRequestLayer;
 
@@ -123,7 +122,7 @@ impl Bridge {
         let draining = Arc::new(AtomicBool::new(false));
         let (health, health_service) = tonic_health::server::health_reporter();
         runtime.block_on(health.set_serving::<ExternalProcessorServer<Service>>());
-        let mut server = Server::builder().tcp_nodelay(true).http2_keepalive_interval(Some(KEEP_ALIVE));
+        let mut server = Server::builder().http2_keepalive_interval(Some(KEEP_ALIVE));
         if let Some(tls) = &options.tls {
             let tls = server_tls(tls);
             server = server
@@ -137,7 +136,9 @@ impl Bridge {
             .add_service(service);
         let (journal, wait) = (Arc::clone(&process.journal), until(stopped));
         runtime.spawn(async move {
-            let served = routes.serve_with_incoming_shutdown(TcpListenerStream::new(listener), wait).await;
+            // The builder's own `tcp_nodelay` counts only for listeners that it makes itself.
+            let connections = TcpIncoming::from(listener).with_nodelay(Some(true));
+            let served = routes.serve_with_incoming_shutdown(connections, wait).await;
             if let Err(error) = served {
                 journal.line(Level::Error, "server", &format!("serving has ended: {error}"));
             }
