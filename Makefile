@@ -19,6 +19,8 @@ ifeq ($(ENVOY),)
 ENVOY := $(or $(shell command -v envoy),$(ENVOY_PINNED))
 endif
 export ENVOY
+# Where tests keep modules that were compiled.
+export ENFORCER_HARNESS_CACHE := $(abspath $(TARGET))/compiled
 ENVOY_NEEDED := $(filter $(ENVOY_PINNED),$(ENVOY))
 
 # Crates that become Wasm modules, and crates that also have to run without a host.
@@ -58,6 +60,7 @@ test: wasm $(ENVOY_NEEDED) $(ENVOY_OLDEST) ## Tests: native, documentation, case
 	else \
 		$(CARGO) test --workspace --exclude enforcer-tests --lib --bins --tests; \
 		$(CARGO) test -p enforcer-tests --lib; \
+		$(CARGO) test --workspace --test kubernetes --test native --test readme --test redirects --test workers; \
 	fi
 	@$(CARGO) test --workspace --doc
 	@$(MAKE) --no-print-directory cases HOSTS=harness,envoy
@@ -83,7 +86,11 @@ debian = if ! command -v $(2) >/dev/null && [ "$$(id -u)" = 0 ] && command -v ap
 	fi
 
 .PHONY: test-services
-test-services: test-observability test-report test-distributed test-oidc ## What needs servers of others, installed where they are missing and that is allowed
+test-services: test-bounds test-observability test-report test-distributed test-oidc test-kubernetes test-image ## What takes long, or needs servers of others, installed where they are missing and that is allowed
+
+.PHONY: test-bounds
+test-bounds: ## Bounds at full size, optimised: a flood of ten million keys, a million live ones, a million revoked tokens
+	@$(CARGO) test --release -p enforcer-ratelimit -p enforcer-auth --lib -- million strangers --nocapture
 
 .PHONY: test-observability
 test-observability: wasm $(ENVOY_NEEDED) ## 200,000 events counted, OTLP to PyPI's rotel, rules and dashboard before Debian's Prometheus
@@ -113,6 +120,10 @@ test-distributed: wasm $(ENVOY_NEEDED) ## Two Envoys, one limit, before Limitado
 	else \
 		echo "test-distributed: skipped: no \`redis-server\` (Debian's package of that name)"; \
 	fi
+
+.PHONY: test-kubernetes
+test-kubernetes: ## What is written for Kubernetes, before the schemas and rules (CEL) of its definitions in $ENFORCER_CRDS
+	@cd tests/kubernetes && CARGO_TARGET_DIR=$(abspath $(TARGET)) $(CARGO) test -- --nocapture
 
 .PHONY: test-oidc
 test-oidc: wasm $(ENVOY_NEEDED) ## Every grant of npm's oidc-provider through the gateway, opaque tokens, keys that change
@@ -185,6 +196,33 @@ dist: wasm ## What a release is made of: dist/*.wasm, dist/enforcer, dist/enforc
 	@for name in $$(dist/enforcer schema); do dist/enforcer schema $$name >dist/schemas/$${name%.yaml}.json; done
 	@cd dist && sha256sum *.wasm enforcer enforcer-extproc schemas/*.json >SHA256SUMS
 	@cat dist/SHA256SUMS
+
+# A static program, whose C library needs a compiler of its own (Debian's `musl-tools`).
+MUSL := $(shell uname -m)-unknown-linux-musl
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^$$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+
+.PHONY: image
+image: wasm ## The image of enforcer-extproc (dist/enforcer-extproc.tar) and of each module (dist/oci), by Debian's buildah, no Docker
+	@$(call debian,musl-tools,musl-gcc)
+	@$(call debian,buildah,buildah)
+	@rustup target add $(MUSL) --toolchain $(TOOLCHAIN) 2>/dev/null
+	@$(CARGO) build --release --target $(MUSL) -p enforcer-extproc
+	@rm -rf dist/image && mkdir -p dist/image
+	@cp $(TARGET)/$(MUSL)/release/enforcer-extproc $(WASM_DIR)/{analytics,auth,bundle,ratelimit}.wasm \
+		/etc/ssl/certs/ca-certificates.crt dist/image/
+	@scripts/image dist $(VERSION) $(TARGET)/images
+
+.PHONY: test-image
+test-image: ## What Debian's skopeo says of those images, and the server run from its own
+	@$(call debian,musl-tools,musl-gcc)
+	@$(call debian,buildah,buildah)
+	@$(call debian,skopeo,skopeo)
+	@if command -v musl-gcc buildah skopeo | grep -c . | grep -qx 3; then \
+		$(MAKE) --no-print-directory image && $(CARGO) build --workspace --bin enforcer && \
+			scripts/check-image dist $(VERSION) $(TARGET)/debug/enforcer; \
+	else \
+		echo "test-image: skipped: no musl-gcc, buildah or skopeo (Debian's musl-tools, buildah, skopeo)"; \
+	fi
 
 .PHONY: targets
 targets: ## The pinned Rust toolchain with its Wasm targets, by rustup

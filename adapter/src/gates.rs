@@ -44,6 +44,9 @@ pub fn resolve(
     if let Some(opa) = &auth.opa {
         config.opa = gates.resolve("opa", opa, Some((&[], &opa.url)));
     }
+    if let Some(xacml) = &auth.xacml {
+        config.xacml = gates.resolve("xacml", xacml, Some((&[], &xacml.url)));
+    }
 }
 
 /// The files that settings name.

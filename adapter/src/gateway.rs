@@ -403,6 +403,9 @@ fn known_names(settings: &Settings, apis: &[Api], file: View<'_>, findings: &mut
     for (index, name) in settings.auth.opa.iter().flat_map(|opa| &opa.apis).enumerate() {
         known(name, file.descend(["auth", "opa", "apis", &index.to_string()]).place());
     }
+    for (index, name) in settings.auth.xacml.iter().flat_map(|xacml| &xacml.apis).enumerate() {
+        known(name, file.descend(["auth", "xacml", "apis", &index.to_string()]).place());
+    }
     let sampled = settings.analytics.iter().flat_map(|analytics| &analytics.sampling.apis);
     for (index, rate) in sampled.enumerate() {
         known(&rate.api, file.descend(["analytics", "sampling", "apis", &index.to_string(), "api"]).place());

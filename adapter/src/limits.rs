@@ -16,7 +16,7 @@ use crate::{
     diagnostic::{Diagnostic, Diagnostics, suggest},
     envoy::native,
     model::{Api, ApiModel, NamedTier},
-    settings::{LimitService, Settings},
+    settings::{Limits, Settings},
     source::View,
     url::Url,
 };
@@ -37,7 +37,7 @@ pub(crate) fn configure(
         apis,
         policies: limits.policies.clone(),
         blocked: limits.blocked.clone(),
-        service: limits.service.as_ref().and_then(|settings| service(settings, file, cluster, findings)),
+        service: service(limits, file, cluster, findings),
         algorithm: limits.algorithm,
         max_keys: limits.max_keys.unwrap_or_else(enforcer_ratelimit::config::max_keys),
         ipv6_prefix: limits.ipv6_prefix.unwrap_or_else(enforcer_ratelimit::config::ipv6_prefix),
@@ -111,11 +111,12 @@ fn unpublished_claims(
 
 /// Who counts for several Envoys, as the filter is told it.
 fn service(
-    settings: &LimitService,
+    limits: &Limits,
     file: View<'_>,
     cluster: &mut dyn FnMut(&Url) -> String,
     findings: &mut Diagnostics,
 ) -> Option<Service> {
+    let settings = limits.service.as_ref()?;
     let url = findings.take(Url::parse(&settings.url).map_err(|problem| {
         Diagnostic::error(format!("the rate limit service `{}` {problem}", settings.url))
             .at(file.descend(["limits", "service", "url"]).place())
@@ -126,7 +127,7 @@ fn service(
         domain: settings.domain.clone().unwrap_or_else(enforcer_ratelimit::config::domain),
         timeout: settings.timeout.unwrap_or_else(enforcer_ratelimit::config::timeout),
         on_failure: settings.on_failure,
-        leases: settings.leases.unwrap_or(true),
+        leases: settings.leases.unwrap_or(!limits.native),
         apis: settings.apis,
     })
 }

@@ -31,11 +31,11 @@ pub struct Plan {
 
 /// Enough for figures that repeat: about fifteen minutes.
 pub const FULL: Plan = Plan {
-    rounds: 30,
+    rounds: 24,
     warm_up: Duration::from_secs(2),
-    saturated: Duration::from_millis(600),
+    saturated: Duration::from_millis(500),
     at_rate: Duration::from_secs(3),
-    rate_rounds: 3,
+    rate_rounds: 2,
     flood: Duration::from_secs(10),
     distinct: 4_000,
 };

@@ -17,4 +17,5 @@ mod template;
 mod tokens;
 
 pub use error::Error;
+pub use host::kgateway_envoy;
 pub use run::{Report, run_all};

@@ -7,7 +7,12 @@ use crate::source::{Kind, Node, View};
 
 const MANAGER: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 const ROUTER: &str = "envoy.extensions.filters.http.router.v3.Router";
-const WASM: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";
+/// Filters that `attach` adds: modules, and Envoy's own with `limits.native`.
+const ADDED: [&str; 3] = [
+    "envoy.extensions.filters.http.wasm.v3.Wasm",
+    "envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit",
+    "envoy.extensions.filters.http.ratelimit.v3.RateLimit",
+];
 
 /// Names of the HTTP filters that `attach` adds begin with this. Those that people write by hand, and those that
 /// `enforcer build` makes, are called `enforcer.auth`.
@@ -94,7 +99,8 @@ fn has_type(view: View<'_>, kind: &str) -> bool {
 }
 
 fn is_attached(filter: View<'_>) -> bool {
-    text(filter, "name").is_some_and(|name| name.starts_with(PREFIX)) && has_type(filter, WASM)
+    text(filter, "name").is_some_and(|name| name.starts_with(PREFIX))
+        && ADDED.iter().any(|kind| has_type(filter, kind))
 }
 
 /// The static listeners that speak HTTP, in the order of the file.

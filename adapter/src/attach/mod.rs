@@ -5,12 +5,12 @@
 //! added it must hold what the original holds, or nothing is written.
 
 mod find;
+mod labels;
 mod layout;
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use enforcer_analytics::config::Sink;
-use enforcer_auth::config::{ApiKeyList, AuthConfig, Jwks};
 use serde_json::{Value, json};
 
 use crate::{
@@ -20,6 +20,7 @@ use crate::{
     source::{Document, Kind, Node, Source, View, parse},
 };
 use find::{Clusters, Listener, Mark};
+use labels::Labels;
 use layout::{Edit, Layout};
 
 /// A configuration after the edit.
@@ -47,10 +48,13 @@ pub fn attach(envoy: &Arc<Source>, mut gateway: Gateway, names: &[String]) -> Re
         }
     }
     edits.extend(insert_clusters(&clean, &clusters, &gateway)?);
+    let labels = envoy::stats_tags(&gateway);
+    let count = labels.as_ref().and_then(Value::as_array).map_or(0, Vec::len);
+    edits.extend(Labels::of(clean.view()).insert(clean.source.text(), labels)?);
     let text = layout::apply(clean.source.text(), edits).ok_or_else(|| not_in_place(clean.view()))?;
 
     let result = parse(&Source::new(envoy.name(), text))?;
-    check(&clean, &result, &chosen, gateway.services().count())?;
+    check(&clean, &result, &chosen, (gateway.services().count(), count))?;
     let mut report = Vec::new();
     if clean.source.text() != envoy.text() {
         report.push("replaced what was attached before".to_owned());
@@ -68,6 +72,9 @@ pub fn attach(envoy: &Arc<Source>, mut gateway: Gateway, names: &[String]) -> Re
         let why = if renamed.contains(name) { "; the usual name is taken" } else { "" };
         format!("added the cluster `{name}` for the rate limit service at {}{why}", url.origin())
     }));
+    if count > 0 {
+        report.push("added what makes labels of the filters' metrics to `stats_config`".to_owned());
+    }
     Ok(Outcome { text: result.source.text().to_owned(), report })
 }
 
@@ -91,6 +98,9 @@ pub fn detach(envoy: &Arc<Source>) -> Result<Outcome, Diagnostic> {
     }
     let clusters = Clusters::of(document.view()).map(|clusters| clusters.attached()).unwrap_or_default();
     report.extend(clusters.iter().map(|(_, name)| format!("removed the cluster `{name}`")));
+    if !Labels::of(document.view()).attached().is_empty() {
+        report.push("removed what makes labels of the filters' metrics from `stats_config`".to_owned());
+    }
     if report.is_empty() {
         report.push("nothing is attached".to_owned());
     }
@@ -179,15 +189,16 @@ fn rename_clusters(gateway: &mut Gateway, taken: &BTreeSet<String>) -> BTreeSet<
     for (name, _) in services.filter(|(name, _)| taken.contains(name)) {
         let numbered = (2_u32..).map(|number| format!("{name}_{number}"));
         let Some(free) = numbered.into_iter().find(|free| !used.contains(free)) else { continue };
-        for cluster in clusters(&mut gateway.auth).filter(|cluster| **cluster == *name) {
+        for cluster in gateway.auth.clusters_mut().filter(|cluster| **cluster == *name) {
             cluster.clone_from(&free);
         }
         let sinks = gateway.analytics.iter_mut().flat_map(|analytics| &mut analytics.sinks);
         for sink in sinks.filter_map(Sink::http_mut).filter(|sink| sink.cluster == *name) {
             sink.cluster.clone_from(&free);
         }
-        let service = gateway.ratelimit.as_mut().and_then(|ratelimit| ratelimit.service.as_mut());
-        if let Some(service) = service.filter(|service| service.cluster == *name) {
+        let limits = gateway.ratelimit.iter_mut().chain(&mut gateway.native_limits);
+        let services = limits.filter_map(|limits| limits.service.as_mut());
+        for service in services.filter(|service| service.cluster == *name) {
             service.cluster.clone_from(&free);
         }
         used.insert(free.clone());
@@ -195,23 +206,6 @@ fn rename_clusters(gateway: &mut Gateway, taken: &BTreeSet<String>) -> BTreeSet<
         *name = free;
     }
     renamed
-}
-
-/// The clusters that the filter calls.
-fn clusters(auth: &mut AuthConfig) -> impl Iterator<Item = &mut String> {
-    let (signed, listed) = match &mut auth.api_keys {
-        Some(keys) => (keys.signed.as_mut_slice(), keys.listed.as_mut()),
-        None => (&mut [][..], None),
-    };
-    let issuers = auth.issuers.iter_mut().chain(signed).filter_map(|issuer| match &mut issuer.jwks {
-        Jwks::Remote(document) => Some(&mut document.cluster),
-        Jwks::Introspection(server) => Some(&mut server.cluster),
-        Jwks::Inline(_) | Jwks::Pem(_) => None,
-    });
-    issuers.chain(listed.into_iter().filter_map(|listed| match &mut listed.keys {
-        ApiKeyList::Remote(document) => Some(&mut document.cluster),
-        ApiKeyList::Inline(_) => None,
-    }))
 }
 
 /// The filters under the names that show whose they are.
@@ -295,11 +289,7 @@ fn without(document: &Document) -> Result<Document, Diagnostic> {
         let list = clusters.list.filter(|_| !clusters.attached().is_empty());
         match list {
             Some(list) if clusters.list_attached() => {
-                let position =
-                    clusters.parent.entries().position(|(_, entry)| entry.node.range == list.node.range);
-                let layout = Layout::of(text, clusters.parent.node);
-                let edit = layout.zip(position).and_then(|(layout, at)| layout.cut(at, |other| other != at));
-                edits.push(edit.ok_or_else(|| not_in_place(list))?);
+                edits.push(cut_entry(text, clusters.parent, list).ok_or_else(|| not_in_place(list))?);
                 gone.insert((list.node.range.start, list.node.range.end));
             }
             Some(list) => {
@@ -309,12 +299,22 @@ fn without(document: &Document) -> Result<Document, Diagnostic> {
             None => {}
         }
     }
+    for (edit, value) in Labels::of(document.view()).cut(text)? {
+        edits.push(edit);
+        gone.insert((value.node.range.start, value.node.range.end));
+    }
     let text = layout::apply(text, edits).ok_or_else(|| not_in_place(document.view()))?;
     let result =
         parse(&Source::new(document.source.name(), text)).map_err(|_| not_in_place(document.view()))?;
     let mut expected = document.root.clone();
     prune(&mut expected, &gone);
     if find::same(&expected, &result.root) { Ok(result) } else { Err(not_in_place(document.view())) }
+}
+
+/// Takes an entry out of a mapping, by its value.
+fn cut_entry(text: &str, parent: View<'_>, value: View<'_>) -> Option<Edit> {
+    let at = parent.entries().position(|(_, entry)| entry.node.range == value.node.range)?;
+    Layout::of(text, parent.node)?.cut(at, |other| other != at)
 }
 
 /// Takes the values in these ranges out of the lists and mappings that hold them.
@@ -333,8 +333,14 @@ fn prune(node: &mut Node, gone: &BTreeSet<(usize, usize)>) {
     }
 }
 
-/// Everything that was there is there and the same; what is new is in the chosen listeners only.
-fn check(before: &Document, after: &Document, chosen: &[usize], clusters: usize) -> Result<(), Diagnostic> {
+/// Everything that was there is there and the same; what is new is in the chosen listeners only, and so many clusters and
+/// labels.
+fn check(
+    before: &Document,
+    after: &Document,
+    chosen: &[usize],
+    new: (usize, usize),
+) -> Result<(), Diagnostic> {
     for (index, listener) in find::listeners(after.view()).iter().enumerate() {
         let attached = |manager: &find::Manager<'_>| !manager.attached().is_empty();
         match (chosen.contains(&index), listener.managers.iter().any(attached)) {
@@ -343,8 +349,10 @@ fn check(before: &Document, after: &Document, chosen: &[usize], clusters: usize)
             _ => {}
         }
     }
-    let added = Clusters::of(after.view()).map_or(0, |clusters| clusters.attached().len());
-    if added == clusters && find::same(&without(after)?.root, &before.root) {
+    let clusters = Clusters::of(after.view()).map_or(0, |clusters| clusters.attached().len());
+    if new == (clusters, Labels::of(after.view()).attached().len())
+        && find::same(&without(after)?.root, &before.root)
+    {
         Ok(())
     } else {
         Err(not_in_place(before.view()))

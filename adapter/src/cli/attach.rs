@@ -1,6 +1,7 @@
 //! `enforcer attach`
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -77,11 +78,13 @@ fn add(
 }
 
 fn write(arguments: &Arguments, text: &str, shell: &Shell) -> Result<(), Diagnostic> {
-    let Some(path) = &arguments.output else {
+    let Some(shown) = &arguments.output else {
         // The text has its own last newline.
         shell.print_result(text.strip_suffix('\n').unwrap_or(text));
         return Ok(());
     };
+    // A link goes on leading to the same file.
+    let path = &fs::canonicalize(shown).unwrap_or_else(|_| shown.clone());
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
         return Err(Diagnostic::error(format!("`{}` is no name for a file", path.display()))
             .help("give `-o` a file to write to"));
@@ -90,7 +93,7 @@ fn write(arguments: &Arguments, text: &str, shell: &Shell) -> Result<(), Diagnos
     let written = output::write(folder, &[(name, text.to_owned())])?;
     match written.is_empty() {
         true => shell.say("nothing has changed"),
-        false => shell.say(format_args!("wrote {}", path.display())),
+        false => shell.say(format_args!("wrote {}", shown.display())),
     }
     Ok(())
 }

@@ -69,6 +69,10 @@ fn definition(named: Option<&str>, shell: &Shell) -> Result<PathBuf, Diagnostic>
         Diagnostic::error(format!("what `{named}` holds is not text"))
             .help("give the URL of an OpenAPI definition")
     })?;
+    if !is_definition(named, &text) {
+        return Err(Diagnostic::error(format!("what `{named}` holds is no OpenAPI definition"))
+            .help("open it in a browser: perhaps it is a page about the definition, or asks who you are"));
+    }
     let last = named.split(['?', '#']).next().and_then(|url| url.rsplit('/').next()).unwrap_or_default();
     let named_like_one =
         [".yaml", ".yml", ".json"].iter().any(|end| last.ends_with(end) && last.len() > end.len());
@@ -79,6 +83,12 @@ fn definition(named: Option<&str>, shell: &Shell) -> Result<PathBuf, Diagnostic>
     });
     create(&path, &text, shell)?;
     Ok(path)
+}
+
+/// Whether a text says that it is one; what is wrong with one that does is told later.
+fn is_definition(name: &str, text: &str) -> bool {
+    let document = parse(&Source::new(name, text));
+    document.is_ok_and(|document| ["openapi", "swagger"].iter().any(|key| document.view().get(key).is_some()))
 }
 
 /// A commented enforcer.yaml. What the definition says about its issuer is taken over.

@@ -61,7 +61,7 @@ pub fn envoy_xds(gateway: &Gateway, folder: &str) -> Files {
             "path_config_source": {"path": format!("{folder}/{file}"), "watched_directory": {"path": folder}},
         })
     };
-    let filters = filters::discovered_chain(gateway, &source("ecds.yaml"));
+    let filters = filters::discovered_chain(gateway, source);
     let rds = ("rds", json!({"config_source": source("rds.yaml"), "route_config_name": routes::ROUTES}));
     let mut bootstrap = common(gateway);
     // File subscriptions want a node, though nobody asks for it.
@@ -71,10 +71,11 @@ pub fn envoy_xds(gateway: &Gateway, folder: &str) -> Files {
         "dynamic_resources",
         json!({"cds_config": source("cds.yaml"), "lds_config": source("lds.yaml")}),
     );
-    let ecds = filters::http_filters(gateway);
-    vec![
-        ("cds.yaml", resources("envoy.config.cluster.v3.Cluster", clusters::all_clusters(gateway))),
-        ("ecds.yaml", resources("envoy.config.core.v3.TypedExtensionConfig", ecds)),
+    let ecds = filters::discovered(gateway)
+        .into_iter()
+        .map(|(file, filter)| (file, resources("envoy.config.core.v3.TypedExtensionConfig", vec![filter])));
+    let cds = ("cds.yaml", resources("envoy.config.cluster.v3.Cluster", clusters::all_clusters(gateway)));
+    let others = [
         (
             "lds.yaml",
             resources("envoy.config.listener.v3.Listener", listeners::listeners(gateway, &filters, &rds)),
@@ -84,7 +85,8 @@ pub fn envoy_xds(gateway: &Gateway, folder: &str) -> Files {
             resources("envoy.config.route.v3.RouteConfiguration", vec![routes::route_configuration(gateway)]),
         ),
         ("envoy.yaml", document(ABOUT, &bootstrap)),
-    ]
+    ];
+    [cds].into_iter().chain(ecds).chain(others).collect()
 }
 
 fn resources(kind: &str, resources: Vec<Value>) -> String {
@@ -114,14 +116,18 @@ fn common(gateway: &Gateway) -> Value {
     bootstrap
 }
 
-/// What makes labels of the parts of our metrics' names; `None` without such metrics.
 fn stats_config(gateway: &Gateway) -> Option<Value> {
+    stats_tags(gateway).map(|tags| json!({"stats_tags": tags}))
+}
+
+/// What makes labels of the parts of our metrics' names; `None` without such metrics.
+pub fn stats_tags(gateway: &Gateway) -> Option<Value> {
     let calls = gateway.analytics.as_ref().and_then(|analytics| analytics.metrics.as_ref());
     let limits = gateway.ratelimit.as_ref().filter(|ratelimit| ratelimit.metrics);
     let calls = calls.iter().flat_map(|_| metrics::TAGS.iter());
     let tags = calls.chain(limits.iter().flat_map(|_| enforcer_ratelimit::metrics::TAGS.iter()));
     let tags: Vec<Value> = tags.map(|(name, regex)| json!({"tag_name": name, "regex": regex})).collect();
-    (!tags.is_empty()).then(|| json!({"stats_tags": tags}))
+    (!tags.is_empty()).then(|| tags.into())
 }
 
 fn document(about: &str, value: &Value) -> String {

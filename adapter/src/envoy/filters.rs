@@ -11,6 +11,9 @@ pub const AUTH_FILTER: &str = "enforcer.auth";
 /// The module that has the auth filter alone.
 pub const AUTH_MODULE: &str = "auth";
 
+/// The file that one filter is discovered in.
+const ALONE: &str = "ecds.yaml";
+
 /// One of our filters: a module, and its configuration.
 struct Plugin {
     /// Among the HTTP filters.
@@ -18,6 +21,8 @@ struct Plugin {
     root_id: &'static str,
     /// The module's file, without `.wasm`.
     module: &'static str,
+    /// The file that it is discovered in beside others.
+    file: &'static str,
     configuration: Value,
 }
 
@@ -48,18 +53,21 @@ fn packed(gateway: &Gateway, packing: Packing) -> Vec<Plugin> {
         name: AUTH_FILTER,
         root_id: "auth",
         module: AUTH_MODULE,
+        file: "ecds-auth.yaml",
         configuration: serde_json::to_value(&gateway.auth).unwrap_or_default(),
     };
     let ratelimit = gateway.ratelimit.as_ref().map(|ratelimit| Plugin {
         name: "enforcer.ratelimit",
         root_id: "ratelimit",
         module: "ratelimit",
+        file: "ecds-ratelimit.yaml",
         configuration: serde_json::to_value(ratelimit).unwrap_or_default(),
     });
     let analytics = gateway.analytics.as_ref().map(|analytics| Plugin {
         name: "enforcer.analytics",
         root_id: "analytics",
         module: "analytics",
+        file: "ecds-analytics.yaml",
         configuration: serde_json::to_value(analytics).unwrap_or_default(),
     });
     let all: Vec<Plugin> = [Some(auth), ratelimit, analytics].into_iter().flatten().collect();
@@ -67,7 +75,8 @@ fn packed(gateway: &Gateway, packing: Packing) -> Vec<Plugin> {
         Packing::Bundle if all.len() > 1 => {
             let members = all.into_iter().map(|plugin| (plugin.root_id.to_owned(), plugin.configuration));
             let configuration = Value::Object(members.collect());
-            vec![Plugin { name: "enforcer.bundle", root_id: "enforcer", module: "bundle", configuration }]
+            let (name, module) = ("enforcer.bundle", "bundle");
+            vec![Plugin { name, root_id: "enforcer", module, file: ALONE, configuration }]
         }
         Packing::Bundle | Packing::Separate => all,
     }
@@ -80,13 +89,29 @@ pub fn modules(gateway: &Gateway) -> Vec<String> {
 
 /// What goes before `router` in an Envoy that somebody else configures.
 pub fn http_filters(gateway: &Gateway) -> Vec<Value> {
-    let filter = |plugin: Plugin| json!({"name": plugin.name, "typed_config": wasm(gateway, &plugin)});
-    plugins(gateway).into_iter().map(filter).chain(native_limits(gateway)).collect()
+    let filters = plugins(gateway).into_iter().map(|plugin| http_filter(gateway, &plugin));
+    filters.chain(native_limits(gateway)).collect()
 }
 
-/// Envoy's own filter, behind ours: it counts by what the auth filter knows.
-fn native_limits(gateway: &Gateway) -> Option<Value> {
-    gateway.native_limits.as_ref().and_then(native::http_filter)
+fn http_filter(gateway: &Gateway, plugin: &Plugin) -> Value {
+    json!({"name": plugin.name, "typed_config": wasm(gateway, plugin)})
+}
+
+/// Our filters, each with the file that it is discovered in: Envoy refuses a file with several.
+pub(super) fn discovered(gateway: &Gateway) -> Vec<(&'static str, Value)> {
+    let plugins = plugins(gateway);
+    let alone = plugins.len() == 1;
+    let resource = |plugin: &Plugin| (file(plugin, alone), http_filter(gateway, plugin));
+    plugins.iter().map(resource).collect()
+}
+
+fn file(plugin: &Plugin, alone: bool) -> &'static str {
+    if alone { ALONE } else { plugin.file }
+}
+
+/// Envoy's own filters, behind ours: they count by what the auth filter knows.
+fn native_limits(gateway: &Gateway) -> Vec<Value> {
+    gateway.native_limits.as_ref().map(native::http_filters).unwrap_or_default()
 }
 
 /// The whole chain of our own listeners, with everything in it.
@@ -96,17 +121,19 @@ pub(super) fn chain(gateway: &Gateway) -> Vec<Value> {
 
 /// The same, our filters' configuration being resources of their own. They can then change without the
 /// listener, which would leave connections that are open with the old one until they are drained.
-pub(super) fn discovered_chain(gateway: &Gateway, config_source: &Value) -> Vec<Value> {
-    let discovered = |plugin: Plugin| {
+pub(super) fn discovered_chain(gateway: &Gateway, source: impl Fn(&str) -> Value) -> Vec<Value> {
+    let plugins = plugins(gateway);
+    let alone = plugins.len() == 1;
+    let discovered = |plugin: &Plugin| {
         json!({
             "name": plugin.name,
             "config_discovery": {
-                "config_source": config_source,
+                "config_source": source(file(plugin, alone)),
                 "type_urls": ["type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm"],
             },
         })
     };
-    around(plugins(gateway).into_iter().map(discovered).chain(native_limits(gateway)).collect())
+    around(plugins.iter().map(discovered).chain(native_limits(gateway)).collect())
 }
 
 fn around(ours: Vec<Value>) -> Vec<Value> {

@@ -12,7 +12,7 @@ pub(crate) mod native;
 pub(crate) mod pretty;
 mod routes;
 
-pub use bootstrap::{Files, envoy, envoy_filters, envoy_xds};
+pub use bootstrap::{Files, envoy, envoy_filters, envoy_xds, stats_tags};
 pub use clusters::{all_clusters, service_clusters};
 pub use filters::{AUTH_FILTER, AUTH_MODULE, Single, http_filters, modules, single};
 

@@ -1,4 +1,5 @@
-//! Limits as Envoy's own `local_ratelimit` has them: no module of ours counts, and Envoy answers.
+//! Limits as Envoy's own filters have them: no module of ours counts, and Envoy answers. `local_ratelimit` counts in one
+//! process; `ratelimit` asks a service about the quotas that several Envoys share.
 //!
 //! What a key says of the caller, the auth filter publishes part by part; Envoy reads it with expressions (CEL) of
 //! `envoy.rate_limit_descriptors.expr`. For whom nobody vouches there is no descriptor by who that is: the policy does not apply.
@@ -6,15 +7,19 @@
 use enforcer_auth::{config::Published, publish::key};
 use enforcer_core::{config::ConfigError, identity::versioned, mode::Mode, units::Span};
 use enforcer_ratelimit::{
-    config::{Algorithm, Api, Callers, Headers, Part, Period, Policy, Quota, RateLimitConfig, Tier},
+    config::{
+        Algorithm, Api, Callers, Headers, OnFailure, Part, Period, Policy, Quota, RateLimitConfig, Service,
+        Tier,
+    },
     tiers,
 };
 use serde_json::{Value, json};
 
 use super::{duration, typed};
 
-/// Name of the filter among the HTTP filters.
-const FILTER: &str = "enforcer.local_ratelimit";
+/// Names of the filters among the HTTP filters.
+const LOCAL: &str = "enforcer.local_ratelimit";
+const GLOBAL: &str = "enforcer.global_ratelimit";
 
 /// The shortest time after which Envoy fills a bucket.
 const SHORTEST: Span = Span::from_millis(50);
@@ -37,23 +42,26 @@ pub(crate) fn problems(config: &RateLimitConfig) -> Vec<ConfigError> {
     if config.metrics {
         refuse("metrics".to_owned(), "counters by policy");
     }
-    if config.service.is_some() {
-        refuse("service".to_owned(), "hits taken in advance");
+    if let Some(Service { leases, on_failure, .. }) = &config.service {
+        if *leases {
+            refuse("service.leases".to_owned(), "hits taken in advance");
+        }
+        if *on_failure == OnFailure::Local {
+            let what = "local limits for when the service does not answer: say `open` or `closed`";
+            refuse("service.on_failure".to_owned(), what);
+        }
     }
     for index in 0..config.blocked.len() {
         refuse(format!("blocked[{index}]"), "blocks");
     }
     for (index, policy) in config.policies.iter().enumerate() {
-        let Policy { key, tier_from, callers, shared, mode, .. } = policy;
+        let Policy { key, tier_from, callers, mode, .. } = policy;
         let path = format!("policies[{index}]");
         if tier_from.is_some() {
             refuse(format!("{path}.tier_from"), "tiers by caller");
         }
         if *callers != Callers::All {
             refuse(format!("{path}.callers"), "policies for some callers");
-        }
-        if *shared {
-            refuse(format!("{path}.shared"), "quotas that several Envoys share");
         }
         if *mode == Mode::Shadow {
             refuse(format!("{path}.mode"), "shadow mode for one policy");
@@ -91,11 +99,20 @@ pub(crate) fn published(config: &RateLimitConfig) -> Vec<Published> {
     all
 }
 
-/// The filter; `None` where nothing is limited.
-pub(super) fn http_filter(config: &RateLimitConfig) -> Option<Value> {
+/// The filters that are needed, in the order in which a request passes them: what can be refused here is not asked about.
+pub(super) fn http_filters(config: &RateLimitConfig) -> Vec<Value> {
+    [local(config), config.service.as_ref().and_then(|service| global(config, service))]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// What one Envoy counts by itself.
+fn local(config: &RateLimitConfig) -> Option<Value> {
     let mut limits: Vec<(Value, Value)> = Vec::new();
     let tier = |name: &str| named(config).find(|(known, _)| *known == name).map(|(_, tier)| tier);
-    for api in &config.apis {
+    let apis = if shares_apis(config) { &[] } else { config.apis.as_slice() };
+    for api in apis {
         for (part, value, name) in of_api(api) {
             let Some(bucket) = tier(name).and_then(|tier| bucket(&tier).ok().flatten()) else { continue };
             let actions = json!([generic("policy", "api"), identity(&part)]);
@@ -103,7 +120,7 @@ pub(super) fn http_filter(config: &RateLimitConfig) -> Option<Value> {
             limits.push((actions, json!({"entries": entries, "token_bucket": bucket})));
         }
     }
-    for policy in &config.policies {
+    for policy in config.policies.iter().filter(|policy| !policy.shared) {
         let Some(bucket) = tier(&policy.tier).and_then(|tier| bucket(&tier).ok().flatten()) else { continue };
         let parts = policy.key.iter().map(|part| action(part, config.ipv6_prefix));
         let actions: Vec<Value> = [generic("policy", &policy.name)].into_iter().chain(parts).collect();
@@ -117,14 +134,7 @@ pub(super) fn http_filter(config: &RateLimitConfig) -> Option<Value> {
     if limits.is_empty() {
         return None;
     }
-    // The same actions once: several APIs have their own buckets and one description.
-    let mut rate_limits: Vec<Value> = Vec::new();
-    for (actions, _) in &limits {
-        let one = json!({"actions": actions});
-        if !rate_limits.contains(&one) {
-            rate_limits.push(one);
-        }
-    }
+    let rate_limits = once(limits.iter().map(|(actions, _)| actions));
     let descriptors: Vec<&Value> = limits.iter().map(|(_, descriptor)| descriptor).collect();
     let always = json!({"default_value": {"numerator": 100}});
     let filter = json!({
@@ -138,7 +148,55 @@ pub(super) fn http_filter(config: &RateLimitConfig) -> Option<Value> {
         "rate_limits": rate_limits,
     });
     let filter = typed("envoy.extensions.filters.http.local_ratelimit.v3.LocalRateLimit", filter);
-    Some(json!({"name": FILTER, "typed_config": filter}))
+    Some(json!({"name": LOCAL, "typed_config": filter}))
+}
+
+/// What a service counts for several Envoys. How much there is, it is not told: Envoy has no words for that.
+fn global(config: &RateLimitConfig, service: &Service) -> Option<Value> {
+    let mut all: Vec<Value> = Vec::new();
+    if shares_apis(config) {
+        let parts = config.apis.iter().flat_map(|api| of_api(api).into_iter().map(|(part, ..)| part));
+        all.extend(parts.map(|part| json!([generic("policy", "api"), identity(&part)])));
+    }
+    for policy in config.policies.iter().filter(|policy| policy.shared) {
+        let named = [generic("policy", &policy.name), generic("tier", &policy.tier)];
+        let parts = policy.key.iter().map(|part| action(part, config.ipv6_prefix));
+        all.push(named.into_iter().chain(parts).collect());
+    }
+    if all.is_empty() {
+        return None;
+    }
+    let filter = json!({
+        "stat_prefix": "enforcer",
+        "domain": service.domain,
+        "timeout": duration(service.timeout),
+        "failure_mode_deny": service.on_failure == OnFailure::Closed,
+        // As our filter has it; Envoy's own choice is 500.
+        "status_on_error": {"code": "ServiceUnavailable"},
+        "rate_limit_service": {
+            "transport_api_version": "V3",
+            "grpc_service": {"envoy_grpc": {"cluster_name": service.cluster}},
+        },
+        "rate_limits": once(all.iter()),
+    });
+    let filter = typed("envoy.extensions.filters.http.ratelimit.v3.RateLimit", filter);
+    Some(json!({"name": GLOBAL, "typed_config": filter}))
+}
+
+fn shares_apis(config: &RateLimitConfig) -> bool {
+    config.service.as_ref().is_some_and(|service| service.apis)
+}
+
+/// The same actions once: several APIs have their own limits and one description.
+fn once<'a>(actions: impl Iterator<Item = &'a Value>) -> Vec<Value> {
+    let mut all: Vec<Value> = Vec::new();
+    for actions in actions {
+        let one = json!({"actions": actions});
+        if !all.contains(&one) {
+            all.push(one);
+        }
+    }
+    all
 }
 
 /// The tiers that are used, by their names.

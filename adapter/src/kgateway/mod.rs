@@ -6,14 +6,14 @@ mod routes;
 mod server;
 
 use enforcer_ratelimit::config::RateLimitConfig;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     diagnostic::Diagnostic,
     envoy::Files,
     gateway::Gateway,
     model::{Api, KeyTypes, slug},
-    settings::Kgateway,
+    settings::{Attach, Kgateway},
     source::to_yaml,
 };
 
@@ -72,14 +72,14 @@ pub fn kgateway(gateway: &Gateway, release: Release) -> Result<Files, Diagnostic
     });
     Ok(vec![
         ("server.yaml", documents(&server::server(gateway, settings))),
-        ("policies.yaml", documents(&policies(gateway, release, &names))),
+        ("policies.yaml", documents(&policies(gateway, settings, release, &names))),
         ("routes.yaml", documents(&routes::routes(gateway, settings, &names))),
         ("kustomization.yaml", documents(&[kustomization])),
     ])
 }
 
 /// One extension for all APIs: which of them a request means, the filters decide, by host and path.
-fn policies(gateway: &Gateway, release: Release, names: &[String]) -> Vec<Value> {
+fn policies(gateway: &Gateway, settings: &Kgateway, release: Release, names: &[String]) -> Vec<Value> {
     let mut processor = json!({
         "grpcService": {"backendRef": {"name": NAME, "port": server::PORT}, "authority": NAME},
         // kgateway's default lets everything through while the server is away.
@@ -99,9 +99,13 @@ fn policies(gateway: &Gateway, release: Release, names: &[String]) -> Vec<Value>
         "spec": {"type": "ExtProc", "extProc": processor},
     });
     let policy = |(api, name): (&Api, &String)| {
-        let target = json!({"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": name});
-        let mut spec = json!({"targetRefs": [target], "extProc": {"extensionRef": {"name": NAME}}});
-        if let (Some(cors), Some(spec)) = (&api.cors, spec.as_object_mut()) {
+        let mut spec = Map::new();
+        if settings.attach == Attach::Route {
+            let target = json!({"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": name});
+            spec.insert("targetRefs".to_owned(), json!([target]));
+        }
+        spec.insert("extProc".to_owned(), json!({"extensionRef": {"name": NAME}}));
+        if let Some(cors) = &api.cors {
             spec.insert("cors".to_owned(), routes::cors(cors));
         }
         json!({"apiVersion": VERSION, "kind": "TrafficPolicy", "metadata": {"name": name}, "spec": spec})

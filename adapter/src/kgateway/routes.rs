@@ -7,7 +7,7 @@ use super::{GROUP, VERSION, parent};
 use crate::{
     gateway::Gateway,
     model::{Api, Backend},
-    settings::{Cors, Kgateway},
+    settings::{Attach, Cors, Kgateway},
     url::{Host, Scheme, Url},
 };
 
@@ -37,10 +37,10 @@ fn route(api: &Api, name: &str, settings: &Kgateway) -> Value {
         "matches": [{"path": {"type": "PathPrefix", "value": api.base_path}}],
         "backendRefs": [{"group": GROUP, "kind": "Backend", "name": name}],
     });
-    let rewrite = rewrite(api);
+    let filters = filters(api, name, settings.attach);
     if let Some(fields) = rule.as_object_mut() {
-        if !rewrite.is_empty() {
-            fields.insert("filters".to_owned(), json!([{"type": "URLRewrite", "urlRewrite": rewrite}]));
+        if !filters.is_empty() {
+            fields.insert("filters".to_owned(), json!(filters));
         }
         // `0s` is no limit, here as in Envoy.
         let timeout = duration(api.timeout.unwrap_or_default());
@@ -56,6 +56,15 @@ fn route(api: &Api, name: &str, settings: &Kgateway) -> Value {
         "metadata": {"name": name},
         "spec": spec,
     })
+}
+
+/// The policy, where the rule is what names it, and the way to the backend.
+fn filters(api: &Api, name: &str, attach: Attach) -> Vec<Value> {
+    let policy = json!({"group": GROUP, "kind": "TrafficPolicy", "name": name});
+    let policy = (attach == Attach::Rule).then(|| json!({"type": "ExtensionRef", "extensionRef": policy}));
+    let rewrite = rewrite(api);
+    let rewrite = (!rewrite.is_empty()).then(|| json!({"type": "URLRewrite", "urlRewrite": rewrite}));
+    policy.into_iter().chain(rewrite).collect()
 }
 
 /// From the gateway's base path to the backend's, and to the backend's name where it has one. The filters come before

@@ -16,6 +16,9 @@ const ADMIN_PORT: u16 = 9001;
 /// Where the image has the modules.
 const MODULES: &str = "/usr/lib/enforcer";
 
+/// Where what they are compiled to is kept, for a container that starts again.
+const CACHE: &str = "/var/cache/enforcer";
+
 /// ServiceAccount, Secret, Deployment, Service, PodDisruptionBudget.
 pub(super) fn server(gateway: &Gateway, settings: &Kgateway) -> Vec<Value> {
     let configuration = pretty::json(&configuration(gateway));
@@ -87,21 +90,26 @@ fn replicas(gateway: &Gateway) -> u32 {
 fn deployment(gateway: &Gateway, settings: &Kgateway, labels: &Value) -> Value {
     let image = settings.image.clone();
     let image = image.unwrap_or_else(|| format!("enforcer-extproc:{}", env!("CARGO_PKG_VERSION")));
-    let probe = |path: &str| json!({"httpGet": {"path": path, "port": "admin"}, "periodSeconds": 5});
     let container = json!({
         "name": NAME,
         "image": image,
-        "args": ["--config", "/etc/enforcer"],
+        "args": ["--config", "/etc/enforcer", "--cache", CACHE],
         "ports": [{"name": "grpc", "containerPort": PORT}, {"name": "admin", "containerPort": ADMIN_PORT}],
-        "readinessProbe": probe("/readyz"),
-        "livenessProbe": probe("/healthz"),
+        // The first start compiles the modules: seconds, and many where processors are scarce. Then, ready is what
+        // answers where Envoy calls; alive is what answers at all, or it were killed while it drains.
+        "startupProbe": {"grpc": {"port": PORT}, "periodSeconds": 1, "failureThreshold": 120},
+        "readinessProbe": {"grpc": {"port": PORT}, "periodSeconds": 5},
+        "livenessProbe": {"httpGet": {"path": "/healthz", "port": "admin"}, "periodSeconds": 5},
         "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
         "securityContext": {
             "allowPrivilegeEscalation": false,
             "readOnlyRootFilesystem": true,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [{"name": "configuration", "mountPath": "/etc/enforcer", "readOnly": true}],
+        "volumeMounts": [
+            {"name": "configuration", "mountPath": "/etc/enforcer", "readOnly": true},
+            {"name": "cache", "mountPath": CACHE},
+        ],
     });
     let pod = json!({
         "serviceAccountName": NAME,
@@ -116,7 +124,10 @@ fn deployment(gateway: &Gateway, settings: &Kgateway, labels: &Value) -> Value {
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [container],
-        "volumes": [{"name": "configuration", "secret": {"secretName": NAME, "defaultMode": 0o440}}],
+        "volumes": [
+            {"name": "configuration", "secret": {"secretName": NAME, "defaultMode": 0o440}},
+            {"name": "cache", "emptyDir": {"sizeLimit": "128Mi"}},
+        ],
     });
     json!({
         "apiVersion": "apps/v1",

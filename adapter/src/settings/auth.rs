@@ -10,7 +10,7 @@ use enforcer_core::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{BackendToken, Issuer, Opa, Revocation, Subscriptions};
+use super::{BackendToken, Issuer, Opa, Revocation, Subscriptions, Xacml};
 
 /// How callers are authenticated.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, JsonSchema)]
@@ -65,6 +65,9 @@ pub struct Auth {
     /// An Open Policy Agent that has the last word.
     #[serde(default)]
     pub opa: Option<Opa>,
+    /// A policy decision point in its place, which is asked in XACML.
+    #[serde(default)]
+    pub xacml: Option<Xacml>,
     /// Hosts whose keys, lists and decisions may be fetched over plain HTTP, because the way to them is safe: a mesh, a
     /// network of one's own. This machine needs no mention.
     #[serde(default)]

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use enforcer_auth::config::{Application, Encoding, OpaPart, RevokedToken, Unavailable};
+use enforcer_auth::config::{
+    Application, DecisionPart, Encoding, IntrospectionClient, RevokedToken, Unavailable,
+};
 use enforcer_core::units::{ByteSize, Span};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -55,6 +57,9 @@ pub struct Subscriptions {
     /// Who has subscribed, for tokens that have no `subscribedAPIs` to say so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applications: Option<ApplicationList>,
+    /// Signed API keys need a subscription there, too, whatever they say.
+    #[serde(default)]
+    pub api_keys: bool,
 }
 
 /// Which applications there are.
@@ -156,7 +161,36 @@ pub struct Opa {
     pub timeout: Option<Span>,
     /// What an answer follows from. Empty: every request is asked about.
     #[serde(default)]
-    pub cache_key: Vec<OpaPart>,
+    pub cache_key: Vec<DecisionPart>,
+    /// How long an answer holds. Absent: a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<Span>,
+    /// Memory for answers, on each worker. Absent: 1 MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<ByteSize>,
+}
+
+/// A policy decision point that is asked in XACML. As for the filter, without the cluster, which follows from the URL.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a mapping such as `{url: https://pdp:9443/pdp}`")]
+pub struct Xacml {
+    /// Where it takes requests in the JSON Profile of XACML 3.0.
+    pub url: String,
+    /// Names of the APIs that it is asked about. Empty: all.
+    #[serde(default)]
+    pub apis: Vec<String>,
+    /// As whom to ask. Absent: as nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<IntrospectionClient>,
+    /// What the request is called. Absent: `application/xacml+json`. WSO2's products know `application/json` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// How long an answer may take.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+    /// What an answer follows from. Empty: every request is asked about.
+    #[serde(default)]
+    pub cache_key: Vec<DecisionPart>,
     /// How long an answer holds. Absent: a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Span>,

@@ -15,6 +15,20 @@ pub struct Kgateway {
     /// The image of the server. Absent: `enforcer-extproc`, with the version of this command for its tag.
     #[serde(default)]
     pub image: Option<String>,
+    /// What names what: the policy its route, or the route its policy.
+    #[serde(default)]
+    pub attach: Attach,
+}
+
+/// Two ways in which a TrafficPolicy and what it holds for find each other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Attach {
+    /// The policy names the HTTPRoute (`targetRefs`), and its status says whether that is in force.
+    #[default]
+    Route,
+    /// The route's rule names the policy (`ExtensionRef`): a rule whose policy is not there is refused, not open.
+    Rule,
 }
 
 /// A Gateway by its name.

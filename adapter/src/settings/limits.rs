@@ -27,7 +27,8 @@ pub struct Limits {
     /// Who may not call at all.
     #[serde(default)]
     pub blocked: Vec<Blocked>,
-    /// Envoy's own `local_ratelimit` counts, by what the auth filter knows of callers. What it has not is an error.
+    /// Envoy's own `local_ratelimit` counts, and asks `service` by its `ratelimit`, by what the auth filter knows of callers.
+    /// What these have not is an error.
     #[serde(default)]
     pub native: bool,
     /// Count by policy and level on Envoy's `/stats/prometheus`.
@@ -57,7 +58,7 @@ pub struct LimitService {
     /// What holds while there is no answer.
     #[serde(default)]
     pub on_failure: OnFailure,
-    /// Whether hits are taken in batches. Absent: yes; `false`: every request is asked about.
+    /// Whether hits are taken in batches. Absent: yes, but by Envoy's own filter; `false`: every request is asked about.
     #[serde(default)]
     pub leases: Option<bool>,
     /// The tiers of APIs and operations are shared, too.

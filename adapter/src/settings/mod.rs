@@ -15,9 +15,10 @@ pub use check::check;
 pub(crate) use check::check_cors;
 pub use gates::{
     ApplicationList, BackendToken, Document, Opa, Revocation, RevocationList, SigningKey, Subscriptions,
+    Xacml,
 };
 pub use issuers::{Endpoints, Introspection, Issuer};
-pub use kgateway::{GatewayRef, Kgateway};
+pub use kgateway::{Attach, GatewayRef, Kgateway};
 pub use limits::{LimitService, Limits};
 pub(crate) use read::read_value;
 pub use read::settings;

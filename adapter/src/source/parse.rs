@@ -11,10 +11,13 @@ use crate::diagnostic::Diagnostic;
 /// Values a file may hold once its aliases are written out. The largest public definitions have about
 /// half a million; a "billion laughs" file has, as its name says, more.
 const MAX_NODES: usize = 4_000_000;
+/// Of these, values that aliases repeat.
+const MAX_REPEATED: usize = 500_000;
 
 /// Parses one document.
 pub fn parse(source: &Arc<Source>) -> Result<Document, Diagnostic> {
-    let mut builder = Builder { source, stack: Vec::new(), anchors: HashMap::new(), nodes: 0, root: None };
+    let mut builder =
+        Builder { source, stack: Vec::new(), anchors: HashMap::new(), nodes: 0, repeated: 0, root: None };
     let options = granit_parser::options! {
         emit_comments: false,
         simple_key_max_lookahead: 64 * 1024,
@@ -57,6 +60,8 @@ struct Builder<'a> {
     stack: Vec<Open>,
     anchors: HashMap<usize, Node>,
     nodes: usize,
+    /// Of these, such that aliases repeat.
+    repeated: usize,
     root: Option<Node>,
 }
 
@@ -84,9 +89,13 @@ impl Builder<'_> {
             Event::SequenceEnd | Event::MappingEnd => self.close(range.end),
             Event::Alias(id) => match self.anchors.get(&id) {
                 Some(node) => {
-                    let copy = node.clone();
-                    self.nodes = self.nodes.saturating_add(copy.size());
-                    self.add(copy, 0)
+                    let size = node.size();
+                    self.repeated = self.repeated.saturating_add(size);
+                    if self.repeated > MAX_REPEATED {
+                        return Err(self.too_many(range, &format!("aliases repeat more than {MAX_REPEATED}")));
+                    }
+                    self.nodes = self.nodes.saturating_add(size);
+                    self.add(node.clone(), 0)
                 }
                 // The anchor's own contents: `&a [*a]`.
                 None => Err(self
@@ -136,9 +145,7 @@ impl Builder<'_> {
     fn add(&mut self, node: Node, anchor: usize) -> Result<(), Diagnostic> {
         self.nodes = self.nodes.saturating_add(1);
         if self.nodes > MAX_NODES {
-            return Err(self
-                .error(node.range, format!("the file holds more than {MAX_NODES} values"))
-                .help("aliases (`*name`) that repeat each other multiply: write the values out instead"));
+            return Err(self.too_many(node.range, &format!("the file holds more than {MAX_NODES}")));
         }
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
@@ -170,6 +177,11 @@ impl Builder<'_> {
                 .error(node.range, "only a mapping can be merged with `<<`")
                 .help("name a mapping: `<<: *anchor`")),
         }
+    }
+
+    fn too_many(&self, range: Range<usize>, what: &str) -> Diagnostic {
+        self.error(range, format!("{what} values"))
+            .help("aliases (`*name`) that repeat each other multiply: write the values out instead")
     }
 
     fn error(&self, range: Range<usize>, message: impl Into<String>) -> Diagnostic {

@@ -71,6 +71,13 @@ fn limits_that_envoy_itself_has_not() {
          - {{name: d, key: [client_ip], tier: Large, tier_from: caller}}\n  \
          blocked: [{{name: office, when: [{{part: client_ip, is: {{cidr: 192.0.2.0/24}}}}]}}]\nmode: shadow\n"
     )));
+    let service = "limits: {native: true, service: {url: 'http://ratelimit:8081'LEASES}, policies: [\
+                   {name: a, key: [user], tier: Gold, shared: true}]}";
+    assert_snapshot!(check_with(&format!("{ISSUER}{}\n", service.replace("LEASES", ", leases: true"))));
+    assert_eq!(
+        check_with(&format!("{ISSUER}{}\n", service.replace("LEASES", ", on_failure: open"))),
+        check(PETS)
+    );
     assert_eq!(
         check_with(&format!(
             "{ISSUER}limits: {{native: true, policies: [{{name: a, key: [user], tier: Gold}}]}}\n"

@@ -17,6 +17,8 @@ use enforcer_testbed::{
 
 use crate::{envoy::module, folder::ENFORCER};
 
+mod native;
+
 /// An example in its place beside `dist`, with the world that its files speak of, on other ports.
 struct Example {
     root: tempfile::TempDir,
@@ -213,6 +215,20 @@ fn rate_limits() {
     let stats = envoy.stats().unwrap();
     assert_eq!(stats["wasmcustom.enforcer.ratelimit.unknown_tier"], 5);
     assert_eq!(stats["wasmcustom.enforcer.ratelimit.refused.blocked"], 1);
+}
+
+#[test]
+fn filters_that_are_apart_are_discovered_one_by_one() {
+    let Some(example) = Example::new("rate-limits") else { return };
+    let file = example.folder.join("enforcer.yaml");
+    let settings = fs::read_to_string(&file).unwrap();
+    fs::write(&file, settings.replace("defaults: {", "defaults: {filters: separate, ")).unwrap();
+    let said = example.shell("../../dist/enforcer build petstore.yaml -t envoy-xds -o out");
+    assert!(said.contains("out/ecds-auth.yaml") && said.contains("out/ecds-ratelimit.yaml"), "{said}");
+    let _envoy = example.start("out/envoy.yaml");
+    let token = example.issuer.token().claim("sub", "bob").claim("plan", "Trial").sign().unwrap();
+    let read = Request::get("/v1/pets").bearer(&token);
+    assert_eq!([1, 2, 3, 4].map(|_| example.public(&read).status), [200, 200, 200, 429]);
 }
 
 #[test]

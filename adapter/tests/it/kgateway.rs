@@ -128,6 +128,28 @@ fn what_it_cannot_write_is_said() {
     assert!(run(&named, &several).contains("kgateway verifies one of them"));
 }
 
+#[test]
+fn a_rule_may_name_its_policy() {
+    let settings = SETTINGS.replace("namespace: apis,", "namespace: apis, attach: rule,");
+    let resources = build(&folder(&settings), "kgateway");
+    let of =
+        |kind: &str| resources.iter().filter(move |resource| resource["kind"] == kind).collect::<Vec<_>>();
+    for (route, policy) in of("HTTPRoute").iter().zip(of("TrafficPolicy")) {
+        let filter = &route["spec"]["rules"][0]["filters"][0];
+        let named = json!({
+            "type": "ExtensionRef",
+            "extensionRef": {
+                "group": "gateway.kgateway.dev",
+                "kind": "TrafficPolicy",
+                "name": policy["metadata"]["name"],
+            },
+        });
+        assert_eq!((filter, policy["spec"].get("targetRefs")), (&named, None));
+    }
+    let rewritten = &of("HTTPRoute")[1]["spec"]["rules"][0]["filters"];
+    assert_eq!((rewritten[1]["type"].as_str(), of("TrafficPolicy").len()), (Some("URLRewrite"), 2));
+}
+
 /// The folder with the definitions of resources, if it is there.
 fn definitions() -> Option<PathBuf> {
     let folder = std::env::var_os("ENFORCER_CRDS").map(PathBuf::from);
@@ -143,6 +165,7 @@ fn schema(folder: &Path, release: &str, kind: &str) -> Option<Value> {
         "Backend" => "gateway.kgateway.dev_backends",
         "GatewayExtension" => "gateway.kgateway.dev_gatewayextensions",
         "TrafficPolicy" => "gateway.kgateway.dev_trafficpolicies",
+        "Gateway" => "gateway.networking.k8s.io_gateways",
         "HTTPRoute" => "gateway.networking.k8s.io_httproutes",
         "BackendTLSPolicy" => "gateway.networking.k8s.io_backendtlspolicies",
         _ => return None,
@@ -158,24 +181,34 @@ fn resources_are_those_that_kgateway_defines() {
     let releases =
         [("kgateway@2.3", "kgateway-v2.3.0"), ("kgateway@2.4", "kgateway-v2.4-branchpoint-e1653486")];
     for (target, release) in releases {
-        let resources = build(&folder(SETTINGS), target);
-        let mut checked = 0;
-        for resource in &resources {
-            if let Some(schema) = schema(&definitions, release, resource["kind"].as_str().unwrap()) {
-                let mut problems = Vec::new();
-                validate(&schema, resource, "", &mut problems);
-                assert_eq!(problems, Vec::<String>::new(), "{target}: {resource}");
-                checked += 1;
+        let check = |resources: &[Value]| {
+            let mut checked = 0;
+            for resource in resources {
+                if let Some(schema) = schema(&definitions, release, resource["kind"].as_str().unwrap()) {
+                    let mut problems = Vec::new();
+                    validate(&schema, resource, "", &mut problems);
+                    assert_eq!(problems, Vec::<String>::new(), "{target}: {resource}");
+                    checked += 1;
+                }
             }
-        }
+            checked
+        };
         assert_eq!(
-            checked, 8,
+            check(&build(&folder(SETTINGS), target)),
+            8,
             "an extension, and of each API a route, a policy, a backend; one of them is verified"
         );
+        let rules = SETTINGS.replace("namespace: apis,", "namespace: apis, attach: rule,");
+        assert_eq!(check(&build(&folder(&rules), target)), 8);
     }
+    let cluster =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../envoy-examples/kgateway/cluster/gateway.yaml");
+    let gateway = &resources(&cluster)[0];
+    let mut problems = Vec::new();
+    validate(&schema(&definitions, "", "Gateway").unwrap(), gateway, "", &mut problems);
+    assert_eq!(problems, Vec::<String>::new(), "{gateway}");
     let newer = build(&folder(SETTINGS), "kgateway@2.4");
     let extension = newer.iter().find(|resource| resource["kind"] == "GatewayExtension").unwrap();
-    let mut problems = Vec::new();
     let older = schema(&definitions, "kgateway-v2.3.0", "GatewayExtension").unwrap();
     validate(&older, extension, "", &mut problems);
     assert_eq!(problems.len(), 2, "2.3 knows neither attributes nor stages: {problems:?}");

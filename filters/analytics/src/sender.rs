@@ -10,6 +10,7 @@ use std::{rc::Rc, time::Duration};
 use enforcer_core::{
     config::ConfigError,
     cx::{CalloutError, Cx, FetchKey, HttpCall, HttpReply},
+    headers::is_token,
     host::{Host, Level},
 };
 
@@ -61,9 +62,14 @@ impl Sender {
         if config.batch == 0 {
             return Err(ConfigError::at("batch", "a batch has at least one event"));
         }
-        if let Some(name) = config.headers.keys().find(|name| name.starts_with(':') || name.is_empty()) {
-            let problem = format!("`{name}` is no header; use `authority` and `path`");
+        if let Some(name) = config.headers.keys().find(|name| !is_token(name)) {
+            let problem = format!(
+                "`{name}` is no name of a header; for `:authority` and `:path` there are `authority` and `path`"
+            );
             return Err(ConfigError::at("headers", problem));
+        }
+        if let Some((name, _)) = config.headers.iter().find(|(_, value)| value.contains(char::is_control)) {
+            return Err(ConfigError::at("headers", format!("`{name}` has a line break or the like in it")));
         }
         if config.authority.is_empty() {
             config.authority.clone_from(&config.cluster);

@@ -94,11 +94,22 @@ struct ApiKey {
 /// What came of a scheme's place in a request.
 #[derive(Debug)]
 pub enum Outcome {
-    /// Who calls, which backend the key is for, and of a signed key, by what it may be revoked.
-    Good(Part<Caller>, KeyType, Fingerprints),
+    Good(Good),
     Refused(Refusal, Claimed),
     /// The list, or what would verify the key, is being fetched.
     Wait(FetchKey, Duration),
+}
+
+/// A key that may be used for the API.
+#[derive(Debug, Default)]
+pub struct Good {
+    pub caller: Part<Caller>,
+    /// Which backend it is for.
+    pub key_type: KeyType,
+    /// Of a signed key, by what it may be revoked.
+    pub prints: Fingerprints,
+    /// It was signed for an application, for what that had subscribed to then.
+    pub of_application: bool,
 }
 
 /// Shortest `hash_key`.
@@ -142,8 +153,13 @@ impl ApiKeys {
         let signed = (!config.signed.is_empty()).then(|| {
             let fetch = FetchKey { id: fetch.id.saturating_add(1), ..fetch };
             // What is for tokens alone is left out.
-            let general =
-                AuthConfig { subscriptions: None, backend_token: None, opa: None, ..general.clone() };
+            let general = AuthConfig {
+                subscriptions: None,
+                backend_token: None,
+                opa: None,
+                xacml: None,
+                ..general.clone()
+            };
             let config = AuthConfig { issuers: config.signed, apis: Vec::new(), ..general };
             Verifier::new(fetch, Form::Padded, config, capabilities).map_err(|mut error| {
                 error.path = error.path.replacen("issuers", "signed", 1);
@@ -175,7 +191,7 @@ impl ApiKeys {
         };
         if let Some(key) = self.listed.as_mut().and_then(|listed| listed.find(key, cx)) {
             return match key.check(api, cx) {
-                Ok(()) => Outcome::Good(key.caller.clone(), KeyType::default(), Fingerprints::default()),
+                Ok(()) => Outcome::Good(Good { caller: key.caller.clone(), ..Good::default() }),
                 Err(problem) => problem.into(),
             };
         }
@@ -184,11 +200,15 @@ impl ApiKeys {
                 // Who holds a key shows nothing else.
                 verifier::Outcome::Verified(key) if key.bound.is_some() => Refusal::Bound.into(),
                 verifier::Outcome::Verified(key) => {
-                    let key_type = key.key_type;
                     let grants = key.grants.as_ref().ok_or(KeyProblem::Unknown);
-                    grants
-                        .and_then(|grants| grants.check(kind, api, cx))
-                        .map_or_else(Into::into, |caller| Outcome::Good(caller, key_type, key.prints))
+                    let good = |caller| Good {
+                        caller,
+                        key_type: key.key_type,
+                        prints: key.prints,
+                        of_application: kind == config::KeyType::ApiKey,
+                    };
+                    let checked = grants.and_then(|grants| grants.check(kind, api, cx));
+                    checked.map_or_else(Into::into, |caller| Outcome::Good(good(caller)))
                 }
                 verifier::Outcome::Refused(refusal, claimed) => Outcome::Refused(refusal, claimed),
                 verifier::Outcome::Wait(on, deadline) => Outcome::Wait(on, deadline),

@@ -129,9 +129,14 @@ impl BackendTokens {
         self.config.header.to_ascii_lowercase()
     }
 
+    /// Where the key set is.
+    pub fn key_set_path(&self) -> Option<&str> {
+        self.config.jwks_path.as_deref()
+    }
+
     /// The key set, if that is what a request asks for.
     pub fn key_set(&self, headers: &HeaderMap) -> Option<Response> {
-        let wanted = self.config.jwks_path.as_ref()?.as_bytes();
+        let wanted = self.key_set_path()?.as_bytes();
         let path = headers.get(":path")?.split(|byte| *byte == b'?').next()?;
         let reads = matches!(headers.get(":method")?, b"GET" | b"HEAD");
         (reads && path == wanted).then(|| Response {

@@ -12,9 +12,9 @@ mod api_keys;
 mod backend_token;
 mod basic;
 mod certificates;
+mod decision;
 mod defaults;
 mod introspection;
-mod opa;
 mod patience;
 mod published;
 mod revocation;
@@ -24,13 +24,40 @@ pub use api_keys::{ApiKey, ApiKeyList, ApiKeyScheme, ApiKeys, KeySource, KeyType
 pub use backend_token::{BackendToken, Encoding, SigningKey};
 pub use basic::Basic;
 pub use certificates::{CertificateSource, ClientCertificates, KnownCertificate, PemHeader, TrustedProxies};
+pub use decision::{DecisionPart, Opa, Xacml};
 pub use introspection::{Introspection, IntrospectionClient};
-pub use opa::{Opa, OpaPart};
 pub use published::Published;
 pub use revocation::{Revocation, RevocationList, RevokedToken, Unavailable};
 pub use subscriptions::{
     Application, ApplicationList, ConsumerKey, LifeCycle, Subscription, SubscriptionState, Subscriptions,
 };
+
+impl AuthConfig {
+    /// The names of all Envoy clusters that the filter calls.
+    pub fn clusters_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        let (signed, listed) = match &mut self.api_keys {
+            Some(keys) => (keys.signed.as_mut_slice(), keys.listed.as_mut()),
+            None => (&mut [][..], None),
+        };
+        let issuers = self.issuers.iter_mut().chain(signed).filter_map(|issuer| match &mut issuer.jwks {
+            Jwks::Remote(document) => Some(&mut document.cluster),
+            Jwks::Introspection(server) => Some(&mut server.cluster),
+            Jwks::Inline(_) | Jwks::Pem(_) => None,
+        });
+        let listed = listed.and_then(|listed| match &mut listed.keys {
+            ApiKeyList::Remote(document) => Some(&mut document.cluster),
+            ApiKeyList::Inline(_) => None,
+        });
+        let revoked = self.revocation.iter_mut().filter_map(|revocation| revocation.list.as_mut());
+        let subscribed = self.subscriptions.iter_mut().filter_map(|table| match &mut table.applications {
+            Some(ApplicationList::Remote(document)) => Some(&mut document.cluster),
+            Some(ApplicationList::Inline(_)) | None => None,
+        });
+        let asked = self.opa.iter_mut().map(|opa| &mut opa.cluster);
+        let asked = asked.chain(self.xacml.iter_mut().map(|point| &mut point.cluster));
+        issuers.chain(listed).chain(revoked.map(|list| &mut list.cluster)).chain(subscribed).chain(asked)
+    }
+}
 
 /// Configuration of the auth filter.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -61,6 +88,9 @@ pub struct AuthConfig {
     /// An Open Policy Agent that has the last word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opa: Option<Opa>,
+    /// The same in XACML. There is one last word: `opa` or `xacml`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub xacml: Option<Xacml>,
     /// What is protected, and how. Absent: every request needs a valid token, or, where there is no issuer, one of
     /// the other credentials. Present: a request that matches none of the operations is refused with 404.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -16,7 +16,7 @@ use enforcer_core::{
 use serde_json::{Map, Value};
 
 use crate::{
-    api_keys::{self, ApiKeys},
+    api_keys::{self, ApiKeys, Good},
     basic::Basic,
     certificates::Certificates,
     config::{Api, Requirement, TokenSource},
@@ -245,9 +245,14 @@ impl Credentials {
     ) -> Result<(Part<Caller>, KeyType), Stop> {
         let Some(keys) = &mut self.api_keys else { return Err(KeyProblem::Missing.into()) };
         match keys.find(scheme, asking.policy.api(asking.target), cx, asking.may_wait) {
-            api_keys::Outcome::Good(key, key_type, prints) => {
+            api_keys::Outcome::Good(Good { caller, key_type, prints, of_application }) => {
                 self.standing(prints, asking.may_wait, cx)?;
-                Ok((key, key_type))
+                let table = self.subscriptions.as_mut().filter(|_| of_application);
+                let found = table.map(|table| {
+                    table.check_key(&caller, asking.policy.api(asking.target), cx, asking.may_wait)
+                });
+                let subscribed = found.map(|found| found.settle(Claimed::default())).transpose()?.flatten();
+                Ok((subscribed.unwrap_or(caller), key_type))
             }
             api_keys::Outcome::Refused(refusal, claimed) => Err(Stop::refused(refusal, claimed)),
             api_keys::Outcome::Wait(on, deadline) => Err(Stop::Wait(on, deadline)),
@@ -263,14 +268,7 @@ impl Credentials {
         cx: &mut Cx<'_>,
     ) -> Result<Option<Part<Caller>>, Stop> {
         let Some(subscriptions) = &mut self.subscriptions else { return Ok(None) };
-        match subscriptions.check(verified, api, cx, may_wait) {
-            subscriptions::Outcome::Free => Ok(None),
-            subscriptions::Outcome::Subscribed(caller) => Ok(Some(caller)),
-            subscriptions::Outcome::Refused(problem) => {
-                Err(Stop::refused(Refusal::Subscription(problem), verified.claimed()))
-            }
-            subscriptions::Outcome::Wait(on, deadline) => Err(Stop::Wait(on, deadline)),
-        }
+        subscriptions.check(verified, api, cx, may_wait).settle(verified.claimed())
     }
 
     /// Whether a genuine credential has not been revoked.
@@ -402,6 +400,18 @@ impl Admitted<'_> {
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
         Self { refusal, claimed: Claimed::default() }
+    }
+}
+
+impl subscriptions::Outcome {
+    /// Who calls, if a subscription was needed.
+    fn settle(self, claimed: Claimed) -> Result<Option<Part<Caller>>, Stop> {
+        match self {
+            Self::Free => Ok(None),
+            Self::Subscribed(caller) => Ok(Some(caller)),
+            Self::Refused(problem) => Err(Stop::refused(Refusal::Subscription(problem), claimed)),
+            Self::Wait(on, deadline) => Err(Stop::Wait(on, deadline)),
+        }
     }
 }
 

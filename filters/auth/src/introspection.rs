@@ -1,8 +1,10 @@
 //! Asking an authorization server what a token is worth (RFC 7662).
 //!
-//! The background asks, once for each token however many requests carry it; they wait for the answer. What is
-//! answered is remembered by [`crate::verifier`]. Nothing is asked for a second after a question that failed,
+//! The background asks, once for each token however many requests carry it, of all workers; they wait for the answer. What
+//! is answered is remembered by [`crate::verifier`]. Nothing is asked for a second after a question that failed,
 //! unless the server found fault with the question alone (400 and its like).
+
+mod board;
 
 use std::{collections::HashMap, time::Duration};
 
@@ -22,9 +24,14 @@ use crate::{
     remote::split_url,
     token::Malformed,
 };
+use board::{Board, Print, Seen, Times};
 
 /// How many questions may be under way on one worker.
 const MAX_FLIGHTS: usize = 256;
+/// Beyond the time that an answer may take, before another worker takes whoever has asked for gone.
+const SLACK: Duration = Duration::from_millis(100);
+/// How often answers to other workers are looked for.
+const LOOK: Duration = Duration::from_millis(2);
 /// How long nothing is asked after a question that failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -36,10 +43,29 @@ pub struct Asker {
     /// Names the first question.
     first: FetchKey,
     asked: u32,
-    flights: HashMap<u32, Box<[u8]>>,
+    flights: HashMap<u32, Flight>,
     by_token: HashMap<Box<[u8]>, u32>,
     /// On the monotonic clock.
     paused_until: Duration,
+    board: Board,
+}
+
+/// A question that is under way.
+#[derive(Debug)]
+struct Flight {
+    token: Box<[u8]>,
+    print: Print,
+    /// Another worker has asked.
+    elsewhere: bool,
+}
+
+/// What another worker was answered.
+#[derive(Debug)]
+pub struct Overheard {
+    pub token: Box<[u8]>,
+    pub answer: Answer,
+    /// How old the answer is.
+    pub age: Duration,
 }
 
 /// What came of a question.
@@ -75,7 +101,14 @@ impl Asker {
             body: Vec::new(),
             timeout: config.timeout.duration(),
         };
+        let times = Times {
+            active: config.max_age.duration(),
+            inactive: config.refused_for.duration(),
+            failed: PAUSE,
+        };
+        let server = [config.cluster.as_str(), &config.url, &authorization(&config.client)];
         Ok(Self {
+            board: Board::new(first.filter, &server, times),
             config,
             call,
             first,
@@ -125,12 +158,66 @@ impl Asker {
         // Numbers come again long after the questions that had them are answered.
         self.asked = self.asked.wrapping_add(1) % (1 << 24);
         let id = self.first.id.saturating_add(self.asked);
-        self.flights.insert(id, token.as_bytes().into());
+        let print = self.board.print(token);
+        let elsewhere = match self.board.look(cx.host, &print, self.due(cx)) {
+            Seen::Ours => false,
+            // What is known is taken over by the background, too.
+            Seen::Asked | Seen::Answered(..) => true,
+        };
+        self.flights.insert(id, Flight { token: token.as_bytes().into(), print, elsewhere });
         self.by_token.insert(token.as_bytes().into(), id);
+        match elsewhere {
+            true => cx.schedule(LOOK),
+            false => self.send(id, token, cx),
+        }
+        id
+    }
+
+    /// When whoever asks now must have been answered.
+    fn due(&self, cx: &Cx<'_>) -> Duration {
+        cx.host.monotonic().saturating_add(self.call.timeout).saturating_add(SLACK)
+    }
+
+    fn send(&self, id: u32, token: &str, cx: &mut Cx<'_>) {
         let body = format!("token={}&token_type_hint=access_token", form_encoded(token));
         cx.fetch(FetchKey { id, ..self.first }, HttpCall { body: body.into_bytes(), ..self.call.clone() });
         cx.host.count("enforcer.auth.introspection.asked", 1);
-        id
+    }
+
+    /// What other workers were answered, about tokens that requests of this one wait for. Who has asked and is gone is
+    /// followed by this one.
+    pub fn on_tick(&mut self, cx: &mut Cx<'_>) -> Vec<Overheard> {
+        let (due, mut overheard, mut waiting) = (self.due(cx), Vec::new(), false);
+        let elsewhere = self.flights.iter().filter(|(_, flight)| flight.elsewhere);
+        let ids: Vec<u32> = elsewhere.map(|(id, _)| *id).collect();
+        for id in ids {
+            let Some(flight) = self.flights.get_mut(&id) else { continue };
+            match self.board.look(cx.host, &flight.print, due) {
+                Seen::Asked => waiting = true,
+                Seen::Ours => {
+                    flight.elsewhere = false;
+                    let token = String::from_utf8_lossy(&flight.token).into_owned();
+                    self.send(id, &token, cx);
+                }
+                Seen::Answered(answer, age) => {
+                    cx.host.count("enforcer.auth.introspection.shared", 1);
+                    let Some(Flight { token, .. }) = self.land(id, cx) else { continue };
+                    overheard.push(Overheard { token, answer, age });
+                }
+            }
+        }
+        if waiting {
+            cx.schedule(LOOK);
+        }
+        overheard
+    }
+
+    /// A question is no longer under way: those who wait for it go on.
+    fn land(&mut self, id: u32, cx: &mut Cx<'_>) -> Option<Flight> {
+        let flight = self.flights.remove(&id)?;
+        self.by_token.remove(&flight.token);
+        cx.wake(FetchKey { id, ..self.first });
+        Some(flight)
     }
 
     /// The token that was asked about, and the answer. Those who wait for it are woken.
@@ -140,9 +227,7 @@ impl Asker {
         reply: Result<&HttpReply, CalloutError>,
         cx: &mut Cx<'_>,
     ) -> Option<(Box<[u8]>, Answer)> {
-        let token = self.flights.remove(&id)?;
-        self.by_token.remove(&token);
-        cx.wake(FetchKey { id, ..self.first });
+        let Flight { token, print, .. } = self.land(id, cx)?;
         // What is wrong with one question must not keep the others from being asked.
         let only_this = reply.is_ok_and(|reply| matches!(reply.status, 400 | 404..=428 | 431));
         let answer = reply.map_err(|error| error.to_string()).and_then(read);
@@ -157,6 +242,7 @@ impl Asker {
             );
             Answer::Failed
         });
+        self.board.tell(cx.host, &print, &answer);
         Some((token, answer))
     }
 }
@@ -174,8 +260,8 @@ fn read(reply: &HttpReply) -> Result<Answer, String> {
     }
 }
 
-/// RFC 6749 section 2.3.1, and RFC 6750 section 2.1.
-fn authorization(client: &IntrospectionClient) -> String {
+/// What `authorization` says of a client: RFC 6749 section 2.3.1, and RFC 6750 section 2.1.
+pub fn authorization(client: &IntrospectionClient) -> String {
     match client {
         IntrospectionClient::Basic { id, secret } => {
             let credentials = format!("{}:{}", form_encoded(id), form_encoded(secret));
@@ -199,105 +285,4 @@ fn form_encoded(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    #[cfg(target_arch = "wasm32")]
-    use wasm_bindgen_test::wasm_bindgen_test as test;
-
-    use enforcer_core::{
-        cx::{Messages, Wishes},
-        native::NativeHost,
-    };
-    use serde_json::json;
-
-    use super::*;
-
-    fn asker() -> Asker {
-        let config = json!({
-            "cluster": "idp", "url": "https://idp/introspect",
-            "client": {"basic": {"id": "gate way", "secret": "s:&é"}},
-        });
-        Asker::new(FetchKey { filter: "auth", id: 100 }, serde_json::from_value(config).unwrap()).unwrap()
-    }
-
-    fn ask(asker: &mut Asker, host: &NativeHost, token: &str) -> (Result<u32, Refusal>, Option<HttpCall>) {
-        let (messages, mut wishes) = (Messages::default(), Wishes::default());
-        let asked = asker.ask(token, &mut Cx::new(host, &messages, &mut wishes), true);
-        (asked.map(|(key, _)| key.id), wishes.fetches.pop().map(|(_, call)| call))
-    }
-
-    fn answer(asker: &mut Asker, host: &NativeHost, id: u32, status: u16, body: &str) -> String {
-        let reply = HttpReply { status, headers: [("a", "b")].into_iter().collect(), body: body.into() };
-        let (messages, mut wishes) = (Messages::default(), Wishes::default());
-        let answered = asker.answered(id, Ok(&reply), &mut Cx::new(host, &messages, &mut wishes));
-        assert_eq!(wishes.woken.len(), usize::from(answered.is_some()));
-        answered.map_or("nobody asked".to_owned(), |(token, answer)| {
-            let answer = match answer {
-                Answer::Active(_) => "active",
-                Answer::Inactive => "inactive",
-                Answer::Failed => "failed",
-            };
-            format!("{}: {answer}", String::from_utf8_lossy(&token))
-        })
-    }
-
-    #[test]
-    fn a_question_is_as_the_rfc_says() {
-        let (id, call) = ask(&mut asker(), &NativeHost::new(), "a/b+c=");
-        let call = call.unwrap();
-        assert_eq!((id, call.method, &*call.path), (Ok(101), "POST", "/introspect"));
-        assert_eq!(call.body, b"token=a%2Fb%2Bc%3D&token_type_hint=access_token");
-        let sent = call.headers.iter().find(|(name, _)| name == "authorization").unwrap();
-        assert_eq!(sent.1, format!("Basic {}", STANDARD.encode("gate%20way:s%3A%26%C3%A9")));
-    }
-
-    #[test]
-    fn there_is_one_question_for_each_token() {
-        let (mut asker, host) = (asker(), NativeHost::new());
-        assert!(matches!(ask(&mut asker, &host, "a"), (Ok(101), Some(_))));
-        assert!(matches!(ask(&mut asker, &host, "a"), (Ok(101), None)));
-        assert!(matches!(ask(&mut asker, &host, "b"), (Ok(102), Some(_))));
-        assert_eq!(answer(&mut asker, &host, 101, 200, r#"{"active": true}"#), "a: active");
-        assert_eq!(answer(&mut asker, &host, 101, 200, r#"{"active": true}"#), "nobody asked");
-        assert!(matches!(ask(&mut asker, &host, "a"), (Ok(103), Some(_))));
-        assert_eq!(answer(&mut asker, &host, 102, 200, r#"{"active": false}"#), "b: inactive");
-    }
-
-    #[test]
-    fn an_answer_that_cannot_be_relied_on_is_none() {
-        for (status, body) in [
-            (401, r#"{"active": true}"#),
-            (302, r#"{"active": true}"#),
-            (200, r#"{"active": "true"}"#),
-            (200, r#"{"active": true, "active": true}"#),
-            (200, "{}"),
-            (200, "[]"),
-            (200, ""),
-        ] {
-            let (mut asker, host) = (asker(), NativeHost::new());
-            ask(&mut asker, &host, "a").0.unwrap();
-            assert_eq!(answer(&mut asker, &host, 101, status, body), "a: failed", "{status} {body}");
-            assert!(matches!(ask(&mut asker, &host, "b"), (Err(Refusal::IntrospectionUnavailable), None)));
-            host.advance(PAUSE);
-            assert!(matches!(ask(&mut asker, &host, "b"), (Ok(102), Some(_))));
-        }
-    }
-
-    #[test]
-    fn a_question_that_is_refused_stops_no_other() {
-        let (mut asker, host) = (asker(), NativeHost::new());
-        ask(&mut asker, &host, "a").0.unwrap();
-        assert_eq!(answer(&mut asker, &host, 101, 400, r#"{"error": "invalid_request"}"#), "a: failed");
-        assert!(matches!(ask(&mut asker, &host, "b"), (Ok(102), Some(_))));
-    }
-
-    #[test]
-    fn a_flood_of_tokens_is_bounded() {
-        let (mut asker, host) = (asker(), NativeHost::new());
-        for number in 0..MAX_FLIGHTS {
-            ask(&mut asker, &host, &format!("t{number}")).0.unwrap();
-        }
-        assert_eq!(ask(&mut asker, &host, "one-more").0, Err(Refusal::Busy));
-        assert!(ask(&mut asker, &host, "t7").0.is_ok());
-        assert!(matches!(ask(&mut asker, &host, "no token").0, Err(Refusal::Malformed(_))));
-    }
-}
+mod tests;

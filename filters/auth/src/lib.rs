@@ -16,6 +16,7 @@ pub mod certificates;
 pub mod claims;
 pub mod config;
 pub mod credentials;
+pub mod decision;
 pub mod der;
 pub mod htpasswd;
 pub mod introspection;
@@ -23,7 +24,6 @@ pub mod json;
 pub mod jwk;
 pub mod key_type;
 pub mod keys;
-pub mod opa;
 pub mod pem;
 pub mod policy;
 pub mod publish;
@@ -58,10 +58,10 @@ use crate::{
     backend_token::{About, BackendTokens},
     basic::Basic,
     certificates::Certificates,
-    config::{ApiKeyList, ApplicationList, AuthConfig, Jwks},
+    config::AuthConfig,
     credentials::{API_KEYS, Admitted, Credentials, REVOCATION, Refused, SUBSCRIPTIONS, Verdict},
+    decision::{Advice, Opinion, Point, Question},
     key_type::{CLUSTER_HEADER, KeyType},
-    opa::{Advice, Opa, Opinion, Question},
     policy::{Offered, Policy, Target, Wanted},
     refusal::{DecisionProblem, Refusal},
     revocation::Revocation,
@@ -77,7 +77,8 @@ pub struct Auth {
     policy: Policy,
     credentials: Credentials,
     backend_tokens: Option<BackendTokens>,
-    opa: Option<Opa>,
+    /// Who has the last word on callers whose credentials are good.
+    decision_point: Option<Point>,
     /// What of the identity is published singly.
     published: publish::Parts,
     errors: Dialect,
@@ -109,7 +110,7 @@ impl Filter for Auth {
     type Exchange = ();
 
     fn new(mut config: AuthConfig, capabilities: Capabilities) -> Result<Self, ConfigError> {
-        let clusters = clusters(&config).cloned().collect();
+        let clusters = config.clusters_mut().map(|cluster| cluster.clone()).collect();
         let claim_headers = config.issuers.iter().flat_map(|issuer| &issuer.claim_headers);
         let claim_headers = claim_headers.map(|mapping| mapping.header.to_ascii_lowercase());
         let backend_tokens = config.backend_token.clone();
@@ -141,10 +142,10 @@ impl Filter for Auth {
             .map(|table| Subscriptions::new(fetch, table, &config.issuers, &config.apis))
             .transpose();
         let sources = Sources::new(mem::take(&mut config.token_sources));
-        let opa = config.opa.take();
+        let (opa, xacml) = (config.opa.take(), config.xacml.take());
         let published = publish::Parts::new(mem::take(&mut config.publish));
         let mut auth = Self {
-            opa: None,
+            decision_point: None,
             published: published.map_err(|error| error.under("publish"))?,
             clusters,
             own_headers,
@@ -170,13 +171,30 @@ impl Filter for Auth {
             },
         };
         let hidden = auth.own_headers.iter().cloned();
-        let opa = opa.map(|config| Opa::new(config, auth.credentials.places(), hidden)).transpose();
-        auth.opa = opa.map_err(|error| error.under("opa"))?;
+        auth.decision_point = match (opa, xacml) {
+            (None, None) => None,
+            (Some(opa), None) => {
+                let point = Point::opa(opa, auth.credentials.places(), hidden);
+                Some(point.map_err(|error| error.under("opa"))?)
+            }
+            (None, Some(xacml)) => Some(Point::xacml(xacml).map_err(|error| error.under("xacml"))?),
+            (Some(_), Some(_)) => {
+                return Err(ConfigError::at(
+                    "xacml",
+                    "`opa` has the last word already: leave one of them out",
+                ));
+            }
+        };
+        let key_set = auth.backend_tokens.as_ref().and_then(BackendTokens::key_set_path);
+        if let Some(api) = key_set.and_then(|path| auth.policy.defining(path)) {
+            let problem = format!("is also an operation of `{api}`, which nobody could call; choose another");
+            return Err(ConfigError::at("backend_token.jwks_path", problem));
+        }
         Ok(auth)
     }
 
     fn needs(&self) -> Needs {
-        let attributes = if self.credentials.api_keys.is_some() || self.opa.is_some() {
+        let attributes = if self.credentials.api_keys.is_some() || self.decision_point.is_some() {
             vec!["source.address"]
         } else {
             Vec::new()
@@ -188,7 +206,9 @@ impl Filter for Auth {
         let (may_wait, heard) = match event {
             Event::RequestHead => (true, None),
             Event::Woken => (false, None),
-            Event::Callouts(answers) => (false, Some(Opa::read(answers))),
+            Event::Callouts(answers) => {
+                (false, self.decision_point.as_ref().map(|point| point.read(answers)))
+            }
             Event::Deadline => (false, Some(Err(DecisionProblem::Unavailable))),
             _ => return Step::proceed(),
         };
@@ -274,10 +294,10 @@ impl Auth {
         heard: Option<Opinion>,
         cx: &Cx<'_>,
     ) -> Advice {
-        let Some(opa) = &mut self.opa else { return Advice::Decided(Ok(())) };
+        let Some(point) = &mut self.decision_point else { return Advice::Decided(Ok(())) };
         let (called, caller) = (self.policy.called(&target), admitted.caller());
         let (api, token) = (self.policy.api(&target), admitted.token());
-        opa.advise(Question { caller: &caller, called: &called, api, token }, heard, cx)
+        point.advise(Question { caller: &caller, called: &called, api, token }, heard, cx)
     }
 
     fn open(&self, target: Target, cx: &Cx<'_>) -> Step {
@@ -362,28 +382,6 @@ impl Auth {
         let spoofed = self.own_headers.iter().filter(|name| headers.get(name).is_some());
         spoofed.fold(Edits::default(), |edits, name| edits.remove(name.clone()))
     }
-}
-
-/// The clusters that are called.
-fn clusters(config: &AuthConfig) -> impl Iterator<Item = &String> {
-    let signers = config.api_keys.iter().flat_map(|keys| &keys.signed);
-    let issuers = config.issuers.iter().chain(signers).filter_map(|issuer| match &issuer.jwks {
-        Jwks::Remote(document) => Some(&document.cluster),
-        Jwks::Introspection(server) => Some(&server.cluster),
-        Jwks::Inline(_) | Jwks::Pem(_) => None,
-    });
-    let listed = config.api_keys.iter().filter_map(|keys| keys.listed.as_ref());
-    let listed = listed.filter_map(|listed| match &listed.keys {
-        ApiKeyList::Remote(document) => Some(&document.cluster),
-        ApiKeyList::Inline(_) => None,
-    });
-    let revoked = config.revocation.iter().filter_map(|revocation| Some(&revocation.list.as_ref()?.cluster));
-    let subscribed = config.subscriptions.iter().filter_map(|table| match table.applications.as_ref()? {
-        ApplicationList::Remote(document) => Some(&document.cluster),
-        ApplicationList::Inline(_) => None,
-    });
-    let asked = config.opa.iter().map(|opa| &opa.cluster);
-    issuers.chain(listed).chain(revoked).chain(subscribed).chain(asked)
 }
 
 /// Choreo Connect's answer to an OPTIONS request that the API does not define.

@@ -199,6 +199,17 @@ impl Policy {
     }
 
     /// Whether the API is out of service.
+    /// The API that has an operation for GET at this path, whatever the host.
+    pub fn defining(&self, path: &str) -> Option<&str> {
+        let (table, apis) = self.apis.as_ref()?;
+        let path = CanonicalPath::parse(path.as_bytes()).ok()?;
+        let hosts = apis.iter().flat_map(|one| &one.api.hosts).map(String::as_str);
+        hosts.chain([""]).find_map(|host| match table.find(host, &path, "GET") {
+            Found::Operation { api, operation: Some(_) } => Some(apis.get(api)?.api.name.as_str()),
+            _ => None,
+        })
+    }
+
     pub fn is_blocked(&self, target: &Target) -> bool {
         self.api(target).is_some_and(|api| api.life_cycle == LifeCycle::Blocked)
     }

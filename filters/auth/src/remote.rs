@@ -191,7 +191,7 @@ impl Remote {
             }
             Err(problem) => {
                 cx.host.count(self.kind.failed, 1);
-                let attempt = self.last.unwrap_or_default().failed(cx.host);
+                let attempt = self.last.unwrap_or_default().failed(cx.host, self.config.refresh.duration());
                 self.warn(
                     cx,
                     format_args!("{} not fetched from `{}`: {problem}", self.kind.name, self.config.url),

@@ -24,6 +24,8 @@ use crate::{
 pub struct Subscriptions {
     /// Whether the tokens of each issuer need a subscription.
     needed: Vec<bool>,
+    /// Whether signed API keys need one, too.
+    needed_by_keys: bool,
     applications: Applications,
     remote: Option<Remote>,
 }
@@ -77,6 +79,11 @@ impl Subscriptions {
             let problem = format!("`{stranger}` is not among `issuers`; add it there");
             return Err(ConfigError::at("issuers", problem));
         }
+        if config.api_keys && config.applications.is_none() {
+            let problem = "there are no `applications` to look for keys' subscriptions in";
+            return Err(ConfigError::at("api_keys", problem));
+        }
+        let needed_by_keys = config.api_keys;
         let needed = |issuer: &Issuer| config.issuers.is_empty() || config.issuers.contains(&issuer.issuer);
         let (applications, remote) = match config.applications {
             None => (Applications::default(), None),
@@ -90,7 +97,7 @@ impl Subscriptions {
                 (Applications::default(), Some(remote))
             }
         };
-        Ok(Self { needed: issuers.iter().map(needed).collect(), applications, remote })
+        Ok(Self { needed: issuers.iter().map(needed).collect(), needed_by_keys, applications, remote })
     }
 
     /// Whether the bearer of a token may use it for this API. `may_wait`: the request has not waited yet.
@@ -109,8 +116,26 @@ impl Subscriptions {
             let caller = grants.subscription(api);
             return caller.map_or(Outcome::Refused(SubscriptionProblem::Missing), Outcome::Subscribed);
         }
+        self.of_table(&verified.caller, api, cx, may_wait)
+    }
+
+    /// Whether what a signed API key says of its application's subscriptions still holds.
+    pub fn check_key(
+        &mut self,
+        caller: &Caller,
+        api: Option<&Api>,
+        cx: &mut Cx<'_>,
+        may_wait: bool,
+    ) -> Outcome {
+        match api.filter(|_| self.needed_by_keys) {
+            Some(api) => self.of_table(caller, api, cx, may_wait),
+            None => Outcome::Free,
+        }
+    }
+
+    fn of_table(&mut self, caller: &Caller, api: &Api, cx: &mut Cx<'_>, may_wait: bool) -> Outcome {
         let usable = self.remote.as_ref().is_none_or(|remote| remote.is_usable(cx.host.monotonic()));
-        let found = usable.then(|| self.applications.check(&verified.caller, api));
+        let found = usable.then(|| self.applications.check(caller, api));
         if let Some(Ok(caller)) = found {
             return Outcome::Subscribed(caller);
         }

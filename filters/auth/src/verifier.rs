@@ -19,7 +19,7 @@ use crate::{
     certificates::Fingerprint,
     claims,
     config::{Algorithm, AuthConfig, Jwks},
-    introspection::{Answer, Asker},
+    introspection::{Answer, Asker, Overheard},
     key_type::KeyType,
     keys::Lookup,
     refusal::{Claimed, Refusal},
@@ -291,12 +291,12 @@ impl Verifier {
         Ok((verified, expires))
     }
 
-    /// Remembers what an authorization server says of a token.
-    fn on_answered(&mut self, id: u32, reply: Result<&HttpReply, CalloutError>, cx: &mut Cx<'_>) {
-        let Some((issuer, asker)) = &mut self.asker else { return };
-        let Some((token, answer)) = asker.answered(id, reply, cx) else { return };
+    /// Remembers what an authorization server says of a token, or said so long ago.
+    fn remember(&mut self, token: &[u8], answer: Answer, age: Duration, cx: &Cx<'_>) {
+        let Some((issuer, asker)) = &self.asker else { return };
         let Some(Trusted { config, .. }) = self.issuers.get(*issuer) else { return };
         let now = cx.host.now();
+        let believed = |time: Duration| now.saturating_add(time.saturating_sub(age));
         let checked = match answer {
             Answer::Failed => return,
             Answer::Inactive => Err(Refusal::Inactive),
@@ -314,7 +314,7 @@ impl Verifier {
                 let grants = has_grants.then(|| Grants::read(&claims, &caller));
                 let caller = Part::new(caller);
                 let key_type = KeyType::of_claims(&claims);
-                let prints = self.revocable.then(|| fingerprints(&claims, signed_part(&token)));
+                let prints = self.revocable.then(|| fingerprints(&claims, signed_part(token)));
                 let verified = Verified {
                     issuer: *issuer,
                     caller,
@@ -327,24 +327,33 @@ impl Verifier {
                     kid: None,
                     generation: 0,
                 };
-                let expires = expires.min(now.saturating_add(asker.max_age()));
-                self.verified.insert(&token, Rc::new(verified), expires);
+                let expires = expires.min(believed(asker.max_age()));
+                self.verified.insert(token, Rc::new(verified), expires);
             }
             Err(refusal) => {
                 let claimed = Claimed { issuer: Some(config.issuer.clone()), kid: None };
                 let bad = Bad { refusal, claimed, issuer: *issuer, generation: 0 };
-                self.refused.insert(&token, Rc::new(bad), now.saturating_add(asker.refused_for()));
+                self.refused.insert(token, Rc::new(bad), believed(asker.refused_for()));
             }
         }
     }
 
     pub fn on_tick(&mut self, cx: &mut Cx<'_>) {
         self.issuers.iter_mut().for_each(|issuer| issuer.keys.on_tick(cx));
+        let overheard = self.asker.as_mut().map(|(_, asker)| asker.on_tick(cx)).unwrap_or_default();
+        for Overheard { token, answer, age } in overheard {
+            self.remember(&token, answer, age, cx);
+        }
     }
 
     pub fn on_fetched(&mut self, id: u32, reply: Result<&HttpReply, CalloutError>, cx: &mut Cx<'_>) {
-        if self.asker.as_ref().is_some_and(|_| id.saturating_sub(self.first_fetch) >= QUESTIONS) {
-            return self.on_answered(id, reply, cx);
+        if let Some((_, asker)) = &mut self.asker
+            && id.saturating_sub(self.first_fetch) >= QUESTIONS
+        {
+            if let Some((token, answer)) = asker.answered(id, reply, cx) {
+                self.remember(&token, answer, Duration::ZERO, cx);
+            }
+            return;
         }
         let index = id.checked_sub(self.first_fetch).and_then(|index| usize::try_from(index).ok());
         let issuer = index.and_then(|index| self.issuers.get_mut(index));

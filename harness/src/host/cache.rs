@@ -39,13 +39,17 @@ impl Cache {
 
     /// As [`Module::guarded`], if it has been compiled before.
     pub fn get(&self, wasm: &[u8], beats: u64) -> Option<Module> {
-        let engine = Module::engine(false, true).ok()?;
+        self.load(wasm, false, Some(beats))
+    }
+
+    pub(super) fn load(&self, wasm: &[u8], metered: bool, beats: Option<u64>) -> Option<Module> {
+        let engine = Module::engine(metered, beats.is_some()).ok()?;
         let compiled = self.read(&self.path(&engine, wasm)).ok()?;
         // SAFETY: wasmtime made these bytes, in a process of ours or of root's: see `read`. It looks itself whether
         // they are of its version and for this processor.
         #[expect(unsafe_code, reason = "compiled code cannot be verified, only where it comes from")]
         let module = unsafe { wasmtime::Module::deserialize(&engine, compiled) }.ok()?;
-        Module::link(&module, false, Some(beats)).ok()
+        Module::link(&module, metered, beats).ok()
     }
 
     /// Keeps a module that was compiled from these bytes.

@@ -1,13 +1,17 @@
 //! A compiled module, checked as Envoy checks it before any instance exists.
 
 use std::{
+    ffi::OsString,
     fmt,
     path::{Path, PathBuf},
 };
 
 use wasmtime::{Config, Engine, ExternType, InstancePre, Linker};
 
-use super::{imports, state::HostState};
+use super::{Cache, imports, state::HostState};
+
+/// The variable that names the folder for compiled modules.
+const FOLDER: &str = "ENFORCER_HARNESS_CACHE";
 
 /// A compiled proxy-wasm module. Cloning is free; compiling is not, so load a module once and share it between tests.
 #[derive(Clone)]
@@ -46,14 +50,15 @@ pub enum LoadError {
 }
 
 impl Module {
-    /// Loads and compiles a `.wasm` file.
+    /// Loads and compiles a `.wasm` file. What came of it is kept in the folder that the variable
+    /// `ENFORCER_HARNESS_CACHE` names, if there is one, so that tests in processes of their own compile once.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, LoadError> {
-        Self::from_bytes(&read(path.as_ref())?)
+        Self::kept(&read(path.as_ref())?, false, std::env::var_os(FOLDER))
     }
 
     /// As [`Module::from_file`], counting instructions: slower, and the same number on every machine.
     pub fn metered(path: impl AsRef<Path>) -> Result<Self, LoadError> {
-        Self::compile(&read(path.as_ref())?, true, None)
+        Self::kept(&read(path.as_ref())?, true, std::env::var_os(FOLDER))
     }
 
     /// Compiles a module that is in memory.
@@ -70,6 +75,20 @@ impl Module {
     /// A heartbeat, for the instances of a guarded module: to be called at regular times, from any thread.
     pub fn beat(&self) {
         self.instance.module().engine().increment_epoch();
+    }
+
+    fn kept(bytes: &[u8], metered: bool, folder: Option<OsString>) -> Result<Self, LoadError> {
+        let folder = folder.filter(|folder| !folder.is_empty());
+        let Some(cache) = folder.and_then(|folder| Cache::new(folder).ok()) else {
+            return Self::compile(bytes, metered, None);
+        };
+        if let Some(module) = cache.load(bytes, metered, None) {
+            return Ok(module);
+        }
+        let module = Self::compile(bytes, metered, None)?;
+        // A folder that cannot be written costs time, and nothing else.
+        let _ = cache.put(bytes, &module);
+        Ok(module)
     }
 
     fn compile(bytes: &[u8], metered: bool, beats: Option<u64>) -> Result<Self, LoadError> {
@@ -141,4 +160,30 @@ fn check_imports(module: &wasmtime::Module) -> Result<(), LoadError> {
         .map(|import| format!("`{}.{}`", import.module(), import.name()))
         .collect();
     if unknown.is_empty() { Ok(()) } else { Err(LoadError::UnknownImports(unknown)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_compiled_is_read_the_next_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let wasm = wat::parse_str(
+            r#"(module (memory (export "memory") 1) (func (export "proxy_abi_version_0_2_1"))
+                (func (export "malloc") (param i32) (result i32) (i32.const 0)))"#,
+        );
+        let load =
+            |metered| Module::kept(wasm.as_ref().unwrap(), metered, Some(folder.path().into())).unwrap();
+        let files = || std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!((load(false).metered, files()), (false, 1));
+        assert_eq!((load(true).metered, files()), (true, 2), "each form is its own");
+        let times = || {
+            let files = std::fs::read_dir(folder.path()).unwrap();
+            files.map(|file| file.unwrap().metadata().unwrap().modified().unwrap()).collect::<Vec<_>>()
+        };
+        let before = times();
+        assert_eq!((load(false).metered, load(true).metered), (false, true));
+        assert_eq!(times(), before);
+    }
 }

@@ -75,11 +75,21 @@ impl Drop for Redis {
     }
 }
 
+/// What the service has been asked for, and what of it it has counted.
+#[derive(Debug, Default)]
+struct Seen {
+    calls: AtomicU64,
+    /// Hits that were granted.
+    counted: AtomicU64,
+    /// Hits that there was not enough left for.
+    refused: AtomicU64,
+}
+
 /// The service. Stops when it is dropped.
 #[derive(Debug)]
 pub struct Service {
     pub address: SocketAddr,
-    pub calls: Arc<AtomicU64>,
+    seen: Arc<Seen>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -90,8 +100,8 @@ impl Service {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let calls = Arc::<AtomicU64>::default();
-        let counted = Arc::clone(&calls);
+        let seen = Arc::<Seen>::default();
+        let shared = Arc::clone(&seen);
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -107,7 +117,7 @@ impl Service {
                 ));
                 let incoming = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener).unwrap());
                 let service =
-                    RateLimitServiceServer::new(Counter { limiter: Mutex::new(limiter), calls: counted });
+                    RateLimitServiceServer::new(Counter { limiter: Mutex::new(limiter), seen: shared });
                 let serving = Server::builder().add_service(service).serve_with_incoming(incoming);
                 // Envoys keep their connections open: stopping does not wait for them.
                 tokio::select! {
@@ -116,11 +126,21 @@ impl Service {
                 }
             });
         });
-        Self { address, calls, stop: Some(stop), thread: Some(thread) }
+        Self { address, seen, stop: Some(stop), thread: Some(thread) }
     }
 
     pub fn calls(&self) -> u64 {
-        self.calls.load(Relaxed)
+        self.seen.calls.load(Relaxed)
+    }
+
+    /// Hits that were granted, `hits_addend` of each call.
+    pub fn counted(&self) -> u64 {
+        self.seen.counted.load(Relaxed)
+    }
+
+    /// Hits that there was not enough left for.
+    pub fn refused(&self) -> u64 {
+        self.seen.refused.load(Relaxed)
     }
 }
 
@@ -136,7 +156,7 @@ impl Drop for Service {
 struct Counter {
     /// Limitador's Redis storage looks first and counts then: of calls at the same time several would pass.
     limiter: Mutex<AsyncRateLimiter>,
-    calls: Arc<AtomicU64>,
+    seen: Arc<Seen>,
 }
 
 #[tonic::async_trait]
@@ -146,7 +166,7 @@ impl RateLimitService for Counter {
         request: Request<RateLimitRequest>,
     ) -> Result<Response<RateLimitResponse>, Status> {
         let RateLimitRequest { domain, descriptors, hits_addend } = request.into_inner();
-        self.calls.fetch_add(1, Relaxed);
+        self.seen.calls.fetch_add(1, Relaxed);
         let limiter = self.limiter.lock().await;
         let mut response = RateLimitResponse { overall_code: Code::Ok.into(), ..Default::default() };
         for descriptor in descriptors {
@@ -162,6 +182,8 @@ impl RateLimitService for Counter {
             let remaining = counter.remaining().unwrap_or(0) + if result.limited { hits } else { 0 };
             let expires = counter.expires_in().unwrap_or_default();
             let code = if result.limited { Code::OverLimit } else { Code::Ok };
+            let sum = if result.limited { &self.seen.refused } else { &self.seen.counted };
+            sum.fetch_add(hits.unsigned_abs(), Relaxed);
             if result.limited {
                 response.overall_code = code.into();
             }

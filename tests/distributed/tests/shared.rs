@@ -17,9 +17,14 @@ fn quota(requests: u64, per: &str) -> Value {
 
 /// An Envoy with two workers that answers by itself whatever the filter lets through.
 fn gateway(service: u16, tier: &Value, on_failure: &str) -> Option<Envoy> {
+    start(tier, &json!({"cluster": "limits", "on_failure": on_failure, "timeout": "500ms"}), service)
+}
+
+/// The same, its filter asking as it is told to. Each answer says that it has cost [`COST`].
+fn start(tier: &Value, asking: &Value, service: u16) -> Option<Envoy> {
     let binary = EnvoyBinary::find_or_skip().unwrap()?;
     let configuration = json!({
-        "service": {"cluster": "limits", "on_failure": on_failure, "timeout": "500ms"},
+        "service": asking,
         "tiers": {"Shared": tier},
         "policies": [{"name": "tenant", "key": [{"header": "x-tenant"}], "tier": "Shared", "shared": true}],
     });
@@ -40,6 +45,7 @@ fn gateway(service: u16, tier: &Value, on_failure: &str) -> Option<Envoy> {
         "http_filters": [ours, router],
         "route_config": {"virtual_hosts": [{
             "name": "all", "domains": ["*"],
+            "response_headers_to_add": [{"header": {"key": "x-cost", "value": COST.to_string()}}],
             "routes": [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}],
         }]},
     });
@@ -95,6 +101,9 @@ fn send(envoys: &[&Envoy], connections: usize, each: usize, every: Duration, ref
 
 const AT_ONCE: Duration = Duration::ZERO;
 
+/// What each answer says it has cost.
+const COST: u64 = 30;
+
 #[test]
 fn the_sum_never_passes_the_limit_and_comes_near_it() {
     let Some(redis) = Redis::start_or_skip() else { return };
@@ -139,6 +148,51 @@ fn what_an_envoy_held_dies_with_it() {
     println!("1,000 an hour, one of two Envoys killed after 400: {admitted} admitted");
     // At most a quarter of what was left was held.
     assert!((850..=1_000).contains(&admitted), "{admitted}");
+}
+
+/// Costs are told with `hits_addend`. Of what there is not enough left for, Limitador counts nothing: each Envoy that is
+/// told so has let one request through that is not in the sum, and lets no other through.
+#[test]
+fn costs_are_told_and_cross_the_limit_once_in_each_envoy() {
+    const UNITS: u64 = 2_990;
+    let tier = json!({"cost": {"units": UNITS, "per": "1h", "from": {"response_header": "x-cost"}}});
+    for leases in [true, false] {
+        let Some(redis) = Redis::start_or_skip() else { return };
+        let service = Service::start(redis.port(), 0, UNITS.cast_signed(), 3_600);
+        let asking =
+            json!({"cluster": "limits", "on_failure": "closed", "timeout": "500ms", "leases": leases});
+        let gateway = || start(&tier, &asking, service.address.port());
+        let (Some(one), Some(two)) = (gateway(), gateway()) else { return };
+        let clients = [&one, &two].map(|envoy| envoy.client("shared").unwrap());
+        let request = Request::get("/").header("x-tenant", "acme");
+        let mut admitted = 0;
+        for number in 0..300 {
+            if clients[number % 2].send(&request).unwrap().status == 200 {
+                admitted += 1;
+                // What is decided while a debt is being told cannot know of it.
+                let told = || service.counted() + service.refused() >= admitted * COST;
+                let started = Instant::now();
+                while !told() {
+                    assert!(started.elapsed() < Duration::from_secs(5), "the service has not been told");
+                    thread::sleep(Duration::from_millis(1));
+                }
+                if service.refused() > 0 {
+                    thread::sleep(Duration::from_millis(50));
+                }
+            }
+        }
+        let (counted, calls) = (service.counted(), service.calls());
+        println!(
+            "costs of {COST} against {UNITS}, leases {leases}: {admitted} admitted, {counted} counted, {} not, {calls} calls",
+            service.refused(),
+        );
+        let spent = admitted * COST;
+        assert!(counted <= UNITS, "{counted}");
+        assert!(spent <= UNITS + 2 * COST, "more than one request too many in each Envoy: {admitted}");
+        assert!(spent * 100 >= UNITS * 95, "{admitted}");
+        assert_eq!(send(&[&one, &two], 1, 10, AT_ONCE, 429), 0, "whoever was told so refuses");
+        assert_eq!(service.calls(), calls, "and asks nobody");
+    }
 }
 
 #[test]

@@ -23,11 +23,19 @@ const FILTER: &str = "ext_proc/apis/enforcer";
 
 /// One listener, one route, and the extension that runs the scene's filter.
 pub(super) fn bootstrap(scene: &Scene, backend: SocketAddr, server: SocketAddr) -> Result<Value, Error> {
-    let filters = [disabling(), extension(bodies(scene)), router()];
-    let mut listener = listener(bootstrap::LISTENER, &filters);
-    if let (true, Some(chain)) = (scene.tls, listener.pointer_mut("/filter_chains/0")) {
+    let mut envoy = kgateway_envoy(bodies(scene), backend, server)?;
+    let chain = envoy.pointer_mut("/static_resources/listeners/0/filter_chains/0");
+    if let (true, Some(chain)) = (scene.tls, chain) {
         super::attached::put(chain, "transport_socket", tls()?);
     }
+    Ok(envoy)
+}
+
+/// The configuration of an Envoy whose one listener, `cases`, sends every request through `enforcer-extproc` on `server`
+/// to `backend`.
+pub fn kgateway_envoy(bodies: Bodies, backend: SocketAddr, server: SocketAddr) -> Result<Value, Error> {
+    let filters = [disabling(), extension(bodies), router()];
+    let mut listener = listener(bootstrap::LISTENER, &filters);
     let route =
         listener.pointer_mut("/filter_chains/0/filters/0/typed_config/route_config/virtual_hosts/0/routes/0");
     let route = route.ok_or_else(|| Error::Case("the listener has no route".into()))?;

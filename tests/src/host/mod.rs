@@ -20,6 +20,7 @@ use serde_json::Value;
 pub(crate) use envoy::EnvoyHost;
 pub(crate) use extproc::ExtProcHost;
 pub(crate) use harness::HarnessHost;
+pub use kgateway::kgateway_envoy;
 pub(crate) use limits::LimitService;
 pub(crate) use wire::{WireBody, WireRequest};
 

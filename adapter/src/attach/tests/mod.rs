@@ -1,5 +1,6 @@
 use std::fs;
 
+use enforcer_auth::config::Jwks;
 use insta::assert_snapshot;
 
 use super::*;
@@ -32,6 +33,35 @@ fn upgrades_with_filters_of_their_own_are_protected_too() {
     );
     let attached = round_trip(&text, &[]);
     assert_eq!(attached.matches("- name: enforcer.attached.auth\n").count(), 2, "{attached}");
+}
+
+#[test]
+fn who_calls_a_cluster_calls_it_by_its_new_name() {
+    let taken = ["", "_2", "_3", "_4", "_5"].map(|number| format!("enforcer_issuer_127-0-0-1{number}"));
+    let clusters: String = taken.iter().map(|name| format!("  - name: {name}\n")).collect();
+    let text = format!(
+        "static_resources:\n  clusters:\n{clusters}  - name: enforcer_limits_127-0-0-1\n  listeners:\n  - name: a\n    filter_chains:\n    - filters:\n      \
+         - name: http\n        typed_config:\n          \
+         '@type': type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager\n          \
+         http_filters:\n          - name: envoy.filters.http.router\n"
+    );
+    let asked = "auth:\n  revocation: {list: {url: http://127.0.0.1:1/r}}\n  \
+                 subscriptions: {applications: {remote: {url: http://127.0.0.1:2/a}}}\n";
+    let limits = "limits:\n  native: true\n  service: {url: http://127.0.0.1:4, on_failure: open}\n  \
+                  policies: [{name: a, key: [user], tier: Gold, shared: true}]\n";
+    for point in ["opa: {url: http://127.0.0.1:3/p}", "xacml: {url: http://127.0.0.1:3/p}"] {
+        let settings = format!("{ISSUER}{asked}  {point}\n{limits}");
+        let attached = attached(&text, &settings, &[]);
+        let filters = attached.split("http_filters").nth(1).unwrap();
+        for name in taken.iter().map(String::as_str).chain(["enforcer_limits_127-0-0-1"]) {
+            assert!(
+                !filters.contains(&format!("{name}\"")) && !filters.contains(&format!("{name}\n")),
+                "{filters}"
+            );
+        }
+        assert!(filters.contains("enforcer_limits_127-0-0-1_2"), "{filters}");
+        assert_eq!(detached(&attached), text);
+    }
 }
 
 fn gateway(settings: &str) -> Gateway {
@@ -224,6 +254,49 @@ fn taken_out_from_wherever_it_is() {
         // JSON has no comma behind the last item.
         assert!(!text.starts_with('{') || serde_json::from_str::<Value>(&text).is_ok(), "{text}");
     }
+}
+
+#[test]
+fn labels_of_metrics() {
+    let settings = format!("{ISSUER}analytics: {{metrics: {{}}}}\n");
+    let own =
+        "stats_config:\n  # theirs\n  stats_tags:\n  - {tag_name: team, regex: '^cluster\\.((.*?)\\.)'}\n";
+    let other = "stats_config: {use_all_default_tags: true}\n";
+    for stats in ["", own, other] {
+        let text = AWKWARD.replace("\nstatic_resources:", &format!("\n{stats}static_resources:"));
+        let with = attached(&text, &settings, &["internal"]);
+        let tags = parse(&Source::new("envoy.yaml", with.as_str())).unwrap().root.to_json();
+        let tags = tags["stats_config"]["stats_tags"].as_array().unwrap().len();
+        assert_eq!(tags, 7 + usize::from(stats == own), "{with}");
+        if stats != other {
+            added_lines(&text, &with);
+        }
+        assert_eq!(attached(&with, &settings, &["internal"]), with, "the second time changes something");
+        assert_eq!(attached(&with, ISSUER, &["internal"]), attached(&text, ISSUER, &["internal"]));
+        assert_eq!(detached(&with), text);
+        let json = parse(&Source::new("envoy.yaml", text.as_str())).unwrap().root.to_json().to_string();
+        let with = attached(&json, &settings, &["internal"]);
+        serde_json::from_str::<Value>(&with).unwrap();
+        assert_eq!(detached(&with), json);
+    }
+}
+
+#[test]
+fn every_cluster_that_is_called_keeps_its_name() {
+    let settings = format!(
+        "{ISSUER}auth:\n  revocation: {{list: {{url: https://portal.example.com/revoked}}}}\n  \
+         opa: {{url: https://portal.example.com/v1/data/allow}}\n"
+    );
+    let cluster = |text: &str| {
+        let value = parse(&Source::new("envoy.yaml", text)).unwrap().root.to_json();
+        let clusters = value["static_resources"]["clusters"].as_array().unwrap().clone();
+        let named = |name: &&Value| name["name"].as_str().is_some_and(|name| name.contains("portal"));
+        clusters.iter().find(named).unwrap()["name"].as_str().unwrap().to_owned()
+    };
+    let usual = cluster(&attached(AWKWARD, &settings, &["internal"]));
+    let taken = AWKWARD.replace("name: pets\n    connect", &format!("name: {usual}\n    connect"));
+    let with = attached(&taken, &settings, &["internal"]);
+    assert_eq!(with.matches(&format!("\"cluster\": \"{usual}_2\"")).count(), 2, "{with}");
 }
 
 #[test]

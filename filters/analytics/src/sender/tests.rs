@@ -213,7 +213,9 @@ fn mistakes_are_named() {
     for (config, problem) in [
         (json!({"cluster": ""}), "cluster: name the Envoy cluster"),
         (json!({"cluster": "c", "batch": 0}), "batch: a batch has at least one event"),
-        (json!({"cluster": "c", "headers": {":path": "/"}}), "headers: `:path` is no header"),
+        (json!({"cluster": "c", "headers": {":path": "/"}}), "headers: `:path` is no name of a header"),
+        (json!({"cluster": "c", "headers": {"a b": "/"}}), "headers: `a b` is no name of a header"),
+        (json!({"cluster": "c", "headers": {"a": "b\r\nc: d"}}), "headers: `a` has a line break"),
     ] {
         let error = Sender::new(key(), Form::Otlp, sink(config)).unwrap_err().to_string();
         assert!(error.starts_with(problem), "{error}");

@@ -42,7 +42,7 @@ fn ask_with(keys: &mut ApiKeys, host: &NativeHost, headers: &[(&str, &str)], may
     let mut cx = Cx::new(host, &messages, &mut wishes);
     let api = serde_json::from_value(json!({"name": "Petstore"})).unwrap();
     match keys.find("key", Some(&api), &mut cx, may_wait) {
-        Outcome::Good(caller, ..) => caller.consumer.clone(),
+        Outcome::Good(good) => good.caller.consumer.clone(),
         Outcome::Refused(refusal, _) => refusal.detail().to_owned(),
         Outcome::Wait(..) => "wait".to_owned(),
     }

@@ -3,11 +3,13 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use enforcer_core::{
     cx::{Messages, Wishes},
+    filter::Filter,
     native::NativeHost,
 };
 
 use super::*;
 use crate::{
+    Auth,
     config::Algorithm,
     jwk::{Find, KeySet, Origin},
 };
@@ -155,6 +157,19 @@ fn what_cannot_be_is_refused() {
     assert_eq!(problem(json!({})), "");
     assert!(problem(json!({"ttl": "9s"})).starts_with("ttl: `9s` is less"));
     assert!(problem(json!({"jwks_path": "jwks"})).starts_with("jwks_path: not a path"));
+    let key = json!({"kid": "k", "private_key": KEYS[0]});
+    let auth = |path: &str| {
+        let config = json!({
+            "backend_token": {"keys": [key], "jwks_path": path},
+            "apis": [{"name": "Pets", "base_path": "/pets", "operations": [{"path": "/{id}", "methods": ["GET"], "security": []}]}],
+        });
+        Auth::new(serde_json::from_value(config).unwrap(), Capabilities::default())
+            .err()
+            .map(|error| error.to_string())
+    };
+    let shadowed = auth("/pets/keys").unwrap_or_default();
+    assert!(shadowed.starts_with("backend_token.jwks_path: is also an operation of `Pets`"), "{shadowed}");
+    assert_eq!(auth("/keys"), None);
     for header in ["Host", "a b", ""] {
         assert!(problem(json!({"header": header})).starts_with("header: `"), "{header}");
     }

@@ -38,7 +38,8 @@ defaults! {
     wso2_issuer, is_wso2_issuer: String = "wso2.org/products/am".to_owned();
     dialect, is_dialect: String = "http://wso2.org/claims".to_owned();
     hour, is_hour: Span = Span::from_secs(3600);
-    opa_cache, is_opa_cache: ByteSize = ByteSize::from_bytes(1 << 20);
+    decision_cache, is_decision_cache: ByteSize = ByteSize::from_bytes(1 << 20);
+    xacml_type, is_xacml_type: String = "application/xacml+json".to_owned();
     poll, is_poll: Span = Span::from_secs(10);
     cooldown, is_cooldown: Span = Span::from_secs(10);
 }

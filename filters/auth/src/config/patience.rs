@@ -26,7 +26,9 @@ impl AuthConfig {
             Jwks::Inline(_) | Jwks::Pem(_) => None,
         });
         let first = issuers.chain([listed, applications, revoked].into_iter().flatten()).max();
-        let waits = first.into_iter().chain(self.opa.as_ref().map(|opa| opa.timeout));
+        let agent = self.opa.as_ref().map(|opa| opa.timeout);
+        let agent = agent.or(self.xacml.as_ref().map(|point| point.timeout));
+        let waits = first.into_iter().chain(agent);
         waits
             .map(|timeout| timeout.duration().saturating_add(GRACE))
             .fold(Duration::ZERO, Duration::saturating_add)
@@ -58,6 +60,7 @@ mod tests {
             "opa": remote("3s"),
         });
         assert_eq!(patience(all), 8_500 + 3_500);
+        assert_eq!(patience(json!({ "xacml": remote("3s") })), 3_500);
         let others = json!({
             "api_keys": {
                 "schemes": [],

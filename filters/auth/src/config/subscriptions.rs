@@ -15,6 +15,10 @@ pub struct Subscriptions {
     /// Who has subscribed, for tokens that have no `subscribedAPIs` to say so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applications: Option<ApplicationList>,
+    /// Signed API keys need a subscription there, too, whatever they say: they say what their application had subscribed to
+    /// when they were made.
+    #[serde(default, skip_serializing_if = "defaults::is_false")]
+    pub api_keys: bool,
 }
 
 /// Which applications there are.

@@ -29,10 +29,12 @@ impl Attempt {
         Self { ended: now, fetched: now, next, failures: 0 }
     }
 
-    /// One more failure; the next attempt is up to a quarter later than its turn.
-    pub fn failed(self, host: &dyn Host) -> Self {
+    /// One more failure; the next attempt is up to a quarter later than its turn. What is refreshed after so long is not
+    /// left alone for longer.
+    pub fn failed(self, host: &dyn Host, refresh: Duration) -> Self {
         let now = host.monotonic();
-        let backoff = FIRST_RETRY.saturating_mul(1 << self.failures.min(10)).min(LAST_RETRY);
+        let last = LAST_RETRY.min(refresh.max(FIRST_RETRY));
+        let backoff = FIRST_RETRY.saturating_mul(1 << self.failures.min(10)).min(last);
         let next = now.saturating_add(backoff).saturating_add(random_part(host, backoff, 4));
         Self { ended: now, next, failures: self.failures.saturating_add(1), ..self }
     }
@@ -90,10 +92,12 @@ mod tests {
         let host = NativeHost::new();
         for (failures, least) in [(0, 1.0), (1, 2.0), (5, 32.0), (6, 60.0), (u32::MAX, 60.0)] {
             let failed = Attempt { failures, ..Attempt::default() };
-            let next = seconds((0..100).map(|_| failed.failed(&host)));
+            let next = seconds((0..100).map(|_| failed.failed(&host, Duration::from_secs(300))));
             let steps = (next[0] / least, next[99] / least);
             assert!(1.0 <= steps.0 && steps.0 < 1.05 && 1.2 < steps.1 && steps.1 <= 1.25, "{next:?}");
         }
+        let often = Attempt { failures: 9, ..Attempt::default() }.failed(&host, Duration::from_secs(4));
+        assert!((4.0..=5.0).contains(&often.next.as_secs_f64()), "{often:?}");
     }
 
     #[test]

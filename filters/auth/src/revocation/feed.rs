@@ -165,7 +165,7 @@ impl Feed {
             Err(problem) => {
                 cx.host.count("enforcer.auth.revocation.failed", 1);
                 self.warn(cx, format_args!("not fetched from `{}`: {problem}", self.config.url));
-                Head { attempt: head.attempt.failed(cx.host), ..head }
+                Head { attempt: head.attempt.failed(cx.host, self.config.poll.duration()), ..head }
             }
         };
         self.store.write(cx.host, &head);
@@ -219,7 +219,7 @@ impl Feed {
                     Err(no_room) => {
                         // Most of it may have ended by now: the server knows.
                         host.log(Level::Warn, format_args!("auth: revoked tokens: {no_room}"));
-                        let attempt = head.attempt.failed(host);
+                        let attempt = head.attempt.failed(host, self.config.poll.duration());
                         Ok(Head { attempt, ..Head::of_epoch(head.epoch.saturating_add(1)) })
                     }
                 }
