@@ -1,10 +1,10 @@
 //! What kgateway, or an API server, would not take: found here, not when half of it is applied.
 
-use enforcer_auth::config::CertificateSource;
 use enforcer_ratelimit::config::Part;
 
 use super::{Release, patience};
 use crate::{
+    certificates,
     diagnostic::Diagnostic,
     gateway::Gateway,
     model::{Api, KeyTypes},
@@ -91,8 +91,7 @@ fn connections(gateway: &Gateway) -> Result<(), Diagnostic> {
     if let Some(policy) = policies.into_iter().find(|policy| policy.key.contains(&Part::ClientIp)) {
         return refused(format!("the client's address, by which the limit `{}` counts", policy.name));
     }
-    let certificates = gateway.auth.client_certificates.as_ref();
-    if certificates.is_some_and(|certificates| certificates.from == CertificateSource::Connection) {
+    if certificates::are_asked_for(&gateway.auth) {
         return refused("the client's certificate".to_owned());
     }
     Ok(())

@@ -146,7 +146,11 @@ fn what_it_cannot_write_is_said() {
         "{named}auth: {{client_certificates: {{known: [{{sha256: {}, consumer: a}}]}}}}\n",
         "ab".repeat(32)
     );
-    assert!(build(&shown, open, "kgateway@2.3").1.contains("the client's certificate"));
+    let mutual = open
+        .replace("openapi: 3.0.3", "openapi: 3.1.0\ncomponents: {securitySchemes: {m: {type: mutualTLS}}}")
+        .replace("security: []", "security: [{m: []}]");
+    let said = build(&shown, &mutual, "kgateway@2.3").1;
+    assert!(said.contains("does not tell the server the client's certificate"), "{said}");
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn a_message_that_is_too_large_fails_its_call() {
     let world = World::new(PASS);
     let mut talk = world.begin();
     let mut large = request(true);
-    let Some(Request::RequestHeaders(head)) = &mut large.request else { panic!("it is no head") };
+    let Request::RequestHeaders(head) = &mut large else { panic!("it is no head") };
     let field = HeaderValue { key: "x".into(), raw_value: vec![b'a'; 5 << 20], ..HeaderValue::default() };
     head.headers.get_or_insert_default().headers.push(field);
     talk.say(large);
