@@ -1,6 +1,8 @@
 //! Runs case files on hosts and sums up.
 
 mod case;
+#[cfg(test)]
+mod elsewhere;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
