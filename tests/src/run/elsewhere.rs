@@ -21,14 +21,14 @@ fn table(files: &[(String, CaseFile)]) -> String {
     let mut text = String::from("| file | case |");
     HOSTS.iter().for_each(|(name, _)| text.push_str(&format!(" {name} |")));
     text.push_str(" why |\n|---|---|");
-    text.push_str(&"---|".repeat(HOSTS.len() + 1));
+    text.push_str(&"---|".repeat(HOSTS.len().saturating_add(1)));
     text.push('\n');
     let mut counts = [0_usize; HOSTS.len()];
     for (name, file) in files {
         for case in &file.cases {
             let runs = HOSTS.map(|(_, host)| case.skip.is_none() && case.runs_on(host));
             for (count, runs) in counts.iter_mut().zip(runs) {
-                *count += usize::from(runs);
+                *count = count.saturating_add(usize::from(runs));
             }
             let mut why: Vec<&str> = case.skip.iter().map(String::as_str).collect();
             why.extend(case.only.iter().chain(&case.except).map(|host| host.because.as_str()));

@@ -1,11 +1,14 @@
 //! Several workers at once, and as many keys as there can be.
 
 use std::{
+    num::NonZeroU32,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
     thread,
+    time::Instant,
 };
 
 use enforcer_core::native::turns::{orders, run};
+use governor::{Quota, RateLimiter};
 
 use super::*;
 
@@ -13,6 +16,26 @@ use super::*;
 /// allocations cost beside (measured at 170 bytes for a value of 64).
 fn memory(host: &NativeHost) -> usize {
     host.shared_data().iter().map(|(key, value)| key.len() + value.len() + 106).sum()
+}
+
+/// For scale, what a decision takes here and with `governor`, both native and on one thread: a thousand keys, and a limit
+/// that half of a million decisions pass. Shared data is the test's map here, and Envoy's where it matters.
+#[test]
+fn a_million_decisions_beside_a_native_limiter() {
+    const KEYS: u64 = 1_000;
+    let (each, rounds) = if cfg!(debug_assertions) { (5, 10) } else { (500, 1_000) };
+    let per_decision = |began: Instant| began.elapsed().as_nanos() / u128::from(KEYS * rounds);
+    let (world, counters, rate) = (NativeHost::new(), counters(10_000), rate(Algorithm::Gcra, each));
+    let began = Instant::now();
+    let decisions = (0..rounds).flat_map(|_| 0..KEYS);
+    let ours = decisions.clone().filter(|key| admits(&counters, &world, *key, &rate)).count();
+    let our_time = per_decision(began);
+    let quota = Quota::per_hour(u32::try_from(each).ok().and_then(NonZeroU32::new).unwrap());
+    let governor = RateLimiter::<u64, _, _>::hashmap(quota);
+    let began = Instant::now();
+    let theirs = decisions.filter(|key| governor.check_key(key).is_ok()).count();
+    println!("a decision: {our_time} ns here, {} ns with governor", per_decision(began));
+    assert_eq!((ours, theirs), ((KEYS * each) as usize, (KEYS * each) as usize));
 }
 
 /// Three workers, each of which reads and writes at most three times: every order of those accesses.
