@@ -86,7 +86,7 @@ debian = if ! command -v $(2) >/dev/null && [ "$$(id -u)" = 0 ] && command -v ap
 	fi
 
 .PHONY: test-services
-test-services: test-bounds test-observability test-report test-distributed test-oidc test-kubernetes test-image ## What takes long, or needs servers of others, installed where they are missing and that is allowed
+test-services: test-bounds test-observability test-report test-distributed test-oidc test-kubernetes ## What takes long, or needs servers of others, installed where they are missing and that is allowed
 
 .PHONY: test-bounds
 test-bounds: ## Bounds at full size, optimised: a flood of ten million keys, a million live ones, a million revoked tokens
@@ -212,6 +212,7 @@ image: wasm ## The image of enforcer-extproc (dist/enforcer-extproc.tar) and of 
 	@install -m 0644 $(WASM_DIR)/{analytics,auth,bundle,ratelimit}.wasm /etc/ssl/certs/ca-certificates.crt dist/image/
 	@scripts/image dist $(VERSION) $(TARGET)/images
 
+# Not among the services: it compiles wasmtime once more, statically and optimised.
 .PHONY: test-image
 test-image: ## What Debian's skopeo says of those images, and the server run from its own
 	@$(call debian,musl-tools,musl-gcc)
